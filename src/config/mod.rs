@@ -1,0 +1,134 @@
+//! Configuration: read as text, validated once, immutable afterwards (interface.md 2).
+
+mod secret;
+
+pub use secret::Secret;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a peer is: scheme, host, port and an API prefix without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// `http://host:port`, IPv6 hosts in brackets.
+    pub origin: String,
+    /// `/api/v3`, or empty.
+    pub prefix: String,
+}
+
+/// PEM files of one TLS role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates that are trusted.
+    pub ca: Option<PathBuf>,
+    /// Our certificate chain.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+}
+
+/// Where clusters are learnt from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskManagerType {
+    /// paas-cc.
+    Paas,
+    /// A JSON file.
+    File(PathBuf),
+}
+
+/// What a synchroniser may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Everything.
+    Sync,
+    /// Never deletes.
+    UpsertOnly,
+    /// Nothing: counts and logs.
+    DryRun,
+}
+
+/// The synchronizer's configuration, validated. Names are the keys of interface.md 2.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub address: IpAddr,
+    pub port: u16,
+    pub metric_port: u16,
+    pub v: i64,
+    pub zk: Vec<String>,
+    pub storage_zk: Vec<String>,
+    pub storage_tls: TlsFiles,
+    pub cmdb_addr: BaseUrl,
+    pub cmdb_supplier_id: String,
+    pub cmdb_user: String,
+    pub paas_addr: Option<BaseUrl>,
+    pub paas_env: String,
+    pub paas_cluster_env: String,
+    pub paas_app_code: String,
+    pub paas_app_secret: Secret,
+    pub paas_access_token: Secret,
+    pub cluster_pull_interval: Duration,
+    pub full_sync_interval: Duration,
+    pub task_manager_type: TaskManagerType,
+    pub server_tls: TlsFiles,
+    pub storage_addrs: Vec<BaseUrl>,
+    pub storage_verify_hostname: bool,
+    pub storage_page_size: u32,
+    pub storage_list_concurrency: usize,
+    pub include_clusters: Vec<String>,
+    pub exclude_clusters: Vec<String>,
+    pub zk_user: String,
+    pub zk_password: Secret,
+    pub zk_session_timeout: Duration,
+    pub reassign_delay: Duration,
+    pub senders_per_cluster: usize,
+    pub event_queue_length: usize,
+    pub cmdb_batch_size: usize,
+    pub cmdb_page_size: u32,
+    pub cmdb_qps: u32,
+    pub cmdb_timeout: Duration,
+    pub storage_timeout: Duration,
+    pub paas_timeout: Duration,
+    pub watch_idle_timeout: Duration,
+    pub modules_refresh_interval: Duration,
+    pub default_set: String,
+    pub default_module: String,
+    pub cloud_id: i64,
+    pub time_zone: jiff::tz::TimeZone,
+    pub text_limit: usize,
+    pub sync_policy: SyncPolicy,
+    pub delete_guard_percent: u32,
+    pub delete_guard_min: usize,
+    pub shutdown_grace: Duration,
+    pub admin_token: Option<Secret>,
+}
+
+/// The container server's configuration, validated.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct ContainerServerConfig {
+    pub address: IpAddr,
+    pub port: u16,
+    pub metric_port: u16,
+    pub v: i64,
+    pub database: PathBuf,
+    pub topology: TopologySource,
+    pub users: Vec<String>,
+    pub strict_fields: bool,
+    pub server_tls: TlsFiles,
+    pub body_limit: usize,
+}
+
+/// Where the container server learns which modules a business has.
+#[derive(Clone, Debug)]
+pub enum TopologySource {
+    /// A JSON file (interface.md 2).
+    File(PathBuf),
+    /// The CMDB.
+    Cmdb(BaseUrl),
+}
+
+/// The environment as the configuration sees it; a plain map so that tests need no process.
+pub type Environment = BTreeMap<String, String>;

@@ -1,0 +1,16 @@
+//! Keeps the Pod records of the BlueKing CMDB equal to the Pods bcs-storage knows.
+
+pub mod cmdb;
+pub mod config;
+pub mod container_server;
+pub mod convert;
+pub mod coordination;
+pub mod front;
+pub mod http;
+pub mod inventory;
+pub mod model;
+pub mod observe;
+pub mod plan;
+pub mod sandbox;
+pub mod storage;
+pub mod sync;

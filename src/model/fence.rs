@@ -1,0 +1,29 @@
+//! The permission to write, asked for before every request.
+
+use std::time::Duration;
+
+/// What a writer may do right now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permit {
+    /// How long the permission lasts at most; a request's timeout is cut to it. `None`: for ever
+    /// (standalone).
+    pub remaining: Option<Duration>,
+    /// Value of `X-Bkcmdb-Fence`, `<cluster>:<czxid of its lock>` (design.md 4).
+    pub header: Option<String>,
+}
+
+/// Whether this instance may write for one cluster.
+pub trait Fence: Send + Sync + 'static {
+    /// A permit, or why there is none.
+    fn permit(&self) -> Result<Permit, String>;
+}
+
+/// The fence of an instance that is alone: always open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFence;
+
+impl Fence for NoFence {
+    fn permit(&self) -> Result<Permit, String> {
+        Ok(Permit::default())
+    }
+}

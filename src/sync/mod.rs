@@ -1,0 +1,3 @@
+//! The work on clusters: controller, reconcilers, senders.
+
+pub mod snapshot;
