@@ -16,6 +16,12 @@ pub struct Permit {
 pub trait Fence: Send + Sync + 'static {
     /// A permit, or why there is none.
     fn permit(&self) -> Result<Permit, String>;
+
+    /// A number that changes whenever the permission was interrupted, however short: what was in
+    /// flight at that time must be read back, and a full sync must follow (design.md 4).
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 /// The fence of an instance that is alone: always open.
