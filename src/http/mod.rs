@@ -5,12 +5,18 @@
 //! an answer and not an error. What a caller does next depends on one question only: may the
 //! request have been carried out? [`HttpError`] answers it.
 
+mod answer;
 mod client;
+mod dial;
+mod handshake;
+mod names;
+mod stats;
 pub mod tls;
 
+pub use answer::Response;
 pub use client::{Client, Options};
+pub use stats::{BUCKETS, OperationStats, Outcome, RequestStats, StatsSnapshot};
 
-use std::io::Read;
 use std::time::Duration;
 
 /// HTTP methods the peers use.
@@ -39,16 +45,6 @@ pub struct Request<'a> {
     pub timeout: Option<Duration>,
     /// Longest silence while reading the body of a stream.
     pub idle_timeout: Option<Duration>,
-}
-
-/// An answer: any status.
-pub struct Response {
-    /// Status code.
-    pub status: u16,
-    /// `Location`, for the one peer that redirects.
-    pub location: Option<String>,
-    /// The body as it arrives. Read it to its end, or the connection is not used again.
-    pub body: Box<dyn Read + Send>,
 }
 
 /// Why there is no answer.
