@@ -1,1 +1,9 @@
-//! (to be written)
+//! Everything in one process, on loopback: simulated bcs-storage and paas-cc, a container server,
+//! and the synchronizer at work on them through its ordinary clients.
+//!
+//! The simulators speak real HTTP and keep to protocol.md with its traps, so that whatever works
+//! here has met them. They know the wire, never the synchronizer; only the sandbox command itself
+//! knows both sides.
+
+mod request;
+pub mod storage;

@@ -1,0 +1,263 @@
+//! A simulated bcs-storage: protocol.md 1 over real HTTP, with its traps, in both generations.
+//!
+//! ```text
+//! put, delete ─> collection (documents, pure) ─event─> watchers' inboxes ─> streams
+//! list, get   ─> api ─> collection, seen through a projection
+//! ```
+//! Faults stand between the requests and the truth, so that a test can break one call of one
+//! cluster. Everything random comes from one seed.
+
+mod api;
+mod collection;
+mod document;
+mod faults;
+mod projection;
+mod watch;
+
+pub use collection::{Behaviour, Generation, PutError};
+pub use document::Document;
+pub use faults::{Call, EVERY, Fault, Faults, StreamEnd};
+
+use crate::front::{Front, Handler};
+use crate::model::ClusterKind;
+use crate::sandbox::request::limits;
+use collection::{Collection, Event};
+use faults::FaultTable;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use watch::Watcher;
+
+/// What was asked so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// List pages.
+    pub list: usize,
+    /// Point reads.
+    pub get: usize,
+    /// Watches begun.
+    pub watch: usize,
+    /// Watches open now. One whose client left counts until the next event is written to it.
+    pub open_watches: usize,
+    /// Most clusters whose listing was under way at once: from a first page to a short one.
+    pub peak_listings: usize,
+}
+
+struct State {
+    clusters: BTreeMap<String, Collection>,
+    faults: FaultTable,
+    counters: Counters,
+    listing: BTreeSet<String>,
+    watchers: Vec<Arc<Watcher>>,
+    rng: fastrand::Rng,
+}
+
+struct Shared {
+    state: Mutex<State>,
+}
+
+/// A simulated bcs-storage. Clones share everything.
+#[derive(Clone)]
+pub struct SimStorage {
+    shared: Arc<Shared>,
+}
+
+impl SimStorage {
+    /// An empty storage; `seed` decides its `_id`s, the order of listings and of near events.
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            clusters: BTreeMap::new(),
+            faults: FaultTable::default(),
+            counters: Counters::default(),
+            listing: BTreeSet::new(),
+            watchers: Vec::new(),
+            rng: fastrand::Rng::with_seed(seed),
+        };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state) }) }
+    }
+
+    /// Adds an empty cluster that behaves as its generation does by default.
+    pub fn add_cluster(&self, id: &str, kind: ClusterKind, generation: Generation) {
+        self.add_cluster_with(id, kind, Behaviour::of(generation));
+    }
+
+    /// Adds an empty cluster.
+    pub fn add_cluster_with(&self, id: &str, kind: ClusterKind, behaviour: Behaviour) {
+        self.shared.state.lock().clusters.insert(id.to_owned(), Collection::new(id, kind, behaviour));
+    }
+
+    /// Stores a pod or taskgroup under its `metadata.namespace` and `metadata.name`, in place of
+    /// an earlier one, and tells the watchers.
+    pub fn put(&self, cluster: &str, pod: impl Into<Arc<Value>>) -> Result<(), PutError> {
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
+        let unknown = || PutError::UnknownCluster(cluster.to_owned());
+        let collection = state.clusters.get_mut(cluster).ok_or_else(unknown)?;
+        let event = collection.put(pod.into(), Timestamp::now(), &mut state.rng)?;
+        state.publish(cluster, event);
+        Ok(())
+    }
+
+    /// Deletes a pod and tells the watchers; `false`: it was not there.
+    pub fn delete(&self, cluster: &str, namespace: &str, name: &str) -> bool {
+        let mut state = self.shared.state.lock();
+        let Some(collection) = state.clusters.get_mut(cluster) else { return false };
+        let events = collection.delete(namespace, name, Timestamp::now());
+        let found = !events.is_empty();
+        for event in events {
+            state.publish(cluster, event);
+        }
+        found
+    }
+
+    /// The living documents of a cluster, in no order.
+    pub fn documents(&self, cluster: &str) -> Vec<Arc<Document>> {
+        let state = self.shared.state.lock();
+        state.clusters.get(cluster).map(|collection| collection.documents().to_vec()).unwrap_or_default()
+    }
+
+    /// One living document.
+    pub fn document(&self, cluster: &str, namespace: &str, name: &str) -> Option<Arc<Document>> {
+        self.shared.state.lock().clusters.get(cluster)?.get(namespace, name).cloned()
+    }
+
+    /// Breaks things.
+    pub fn faults(&self) -> Faults<'_> {
+        Faults { shared: &self.shared }
+    }
+
+    /// What was asked so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.state.lock().counters.clone()
+    }
+
+    /// What answers requests, for a server of the caller's. Streams end with the connection, or
+    /// by [`Faults::end_streams`].
+    pub fn handler(&self) -> Arc<dyn Handler> {
+        self.handler_while(Arc::new(AtomicBool::new(true)))
+    }
+
+    fn handler_while(&self, alive: Arc<AtomicBool>) -> Arc<dyn Handler> {
+        Arc::new(api::Api { shared: self.shared.clone(), alive })
+    }
+
+    /// Serves `listener`. Dropping the server stops it and its streams, and keeps the documents:
+    /// they can be served again, on the same port.
+    pub fn serve(&self, listener: TcpListener) -> io::Result<SimServer> {
+        let alive = Arc::new(AtomicBool::new(true));
+        let handler = self.handler_while(alive.clone());
+        let front = Front::start("sim-storage", listener, None, limits(), handler)?;
+        Ok(SimServer { front, alive, shared: self.shared.clone() })
+    }
+}
+
+/// A simulated storage at work on a port; stops when dropped.
+pub struct SimServer {
+    front: Front,
+    alive: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+impl SimServer {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.front.addr()
+    }
+
+    /// Its base URL, as in `storage_addrs`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr())
+    }
+}
+
+impl Drop for SimServer {
+    fn drop(&mut self) {
+        // Streams wait for events, not for their sockets: the front could not end them.
+        self.alive.store(false, Ordering::SeqCst);
+        let watchers = self.shared.state.lock().watchers.clone();
+        watchers.iter().for_each(|watcher| watcher.wake());
+    }
+}
+
+impl State {
+    /// Tells the watchers of `cluster` about a change, unless a fault keeps it from them.
+    fn publish(&mut self, cluster: &str, event: Event) {
+        if self.faults.lets_pass(cluster) {
+            for watcher in self.watchers.iter().filter(|watcher| watcher.cluster == cluster) {
+                watcher.push(event.clone());
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Tells the watchers of `cluster` (or [`EVERY`]), whatever the faults say.
+    fn tell(&self, cluster: &str, event: &Event) {
+        for watcher in &self.state.lock().watchers {
+            if cluster == EVERY || watcher.cluster == cluster {
+                watcher.push(event.clone());
+            }
+        }
+    }
+
+    fn reread(&self, then: Arc<Document>) -> Arc<Document> {
+        match self.state.lock().clusters.get(&then.cluster) {
+            Some(collection) => collection.reread(then),
+            None => then,
+        }
+    }
+
+    /// Counts a list page and says which fault it meets.
+    fn begin_list(&self, cluster: &str) -> Option<Fault> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        state.counters.list += 1;
+        state.listing.insert(cluster.to_owned());
+        state.counters.peak_listings = state.counters.peak_listings.max(state.listing.len());
+        state.faults.meet(cluster, Call::List)
+    }
+
+    fn end_list(&self, cluster: &str) {
+        self.state.lock().listing.remove(cluster);
+    }
+}
+
+/// A stream from its request to its end: registered, and counted if it is a watch.
+struct OpenStream {
+    shared: Arc<Shared>,
+    watcher: Arc<Watcher>,
+    counted: usize,
+}
+
+impl OpenStream {
+    /// A watch of `cluster`.
+    fn watch(shared: &Arc<Shared>, cluster: &str, alive: &Arc<AtomicBool>) -> Self {
+        Self::open(shared, cluster, alive, 1)
+    }
+
+    /// Anything else that keeps a client waiting.
+    fn waiting(shared: &Arc<Shared>, cluster: &str, alive: &Arc<AtomicBool>) -> Self {
+        Self::open(shared, cluster, alive, 0)
+    }
+
+    fn open(shared: &Arc<Shared>, cluster: &str, alive: &Arc<AtomicBool>, counted: usize) -> Self {
+        let watcher = Arc::new(Watcher::new(cluster, alive.clone()));
+        let mut state = shared.state.lock();
+        state.watchers.push(watcher.clone());
+        state.counters.open_watches += counted;
+        Self { shared: shared.clone(), watcher, counted }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.counters.open_watches -= self.counted;
+        state.watchers.retain(|watcher| !Arc::ptr_eq(watcher, &self.watcher));
+    }
+}
