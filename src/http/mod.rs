@@ -8,13 +8,17 @@
 mod answer;
 mod client;
 mod dial;
+mod excerpt;
 mod handshake;
+mod loose;
 mod names;
 mod stats;
 pub mod tls;
 
 pub use answer::Response;
 pub use client::{Client, Options};
+pub use excerpt::excerpt;
+pub use loose::Loose;
 pub use stats::{BUCKETS, OperationStats, Outcome, RequestStats, StatsSnapshot};
 
 use std::time::Duration;
