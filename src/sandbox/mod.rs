@@ -5,5 +5,6 @@
 //! here has met them. They know the wire, never the synchronizer; only the sandbox command itself
 //! knows both sides.
 
+pub mod paas;
 mod request;
 pub mod storage;
