@@ -1,16 +1,39 @@
 //! Configuration: read as text, validated once, immutable afterwards (interface.md 2).
+//!
+//! One table per program (`table`) defines every key. `source` reads file, environment and flags
+//! into plain values (`value`), `draft` settles which one wins, and one pass of checks
+//! (`synchronizer`, `container_server`) makes the typed configuration or names every problem.
+//! Knows nothing of the modules that are configured.
 
+mod container_server;
+mod draft;
+mod key;
+mod problem;
 mod secret;
+mod source;
+mod synchronizer;
+mod table;
+mod url;
+mod value;
 
+pub use key::{Fallback, Key, Kind, Program};
+pub use problem::{Origin, Problem, Problems, printable};
 pub use secret::Secret;
+pub use source::{Sources, environment_of_process};
+pub use table::{CONTAINER_SERVER, SYNCHRONIZER};
 
+#[cfg(test)]
+mod tests;
+
+use draft::Draft;
+use source::Reading;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where a peer is: scheme, host, port and an API prefix without a slash at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BaseUrl {
     /// `http://host:port`, IPv6 hosts in brackets.
     pub origin: String,
@@ -132,3 +155,74 @@ pub enum TopologySource {
 
 /// The environment as the configuration sees it; a plain map so that tests need no process.
 pub type Environment = BTreeMap<String, String>;
+
+/// A configuration that is good, and what an operator should still hear.
+#[derive(Clone, Debug)]
+pub struct Loaded<T> {
+    /// The configuration.
+    pub config: T,
+    /// One sentence each, beginning with the key.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks the synchronizer's configuration. The error holds every problem.
+    pub fn load(sources: &Sources) -> Result<Loaded<Self>, Problems> {
+        load(&SYNCHRONIZER, sources, synchronizer::check)
+    }
+
+    /// The same from the text of a configuration file, without environment and flags.
+    pub fn from_json(text: &str) -> Result<Self, Problems> {
+        from_json(&SYNCHRONIZER, text, synchronizer::check)
+    }
+}
+
+impl ContainerServerConfig {
+    /// Reads and checks the container server's configuration. The error holds every problem.
+    pub fn load(sources: &Sources) -> Result<Loaded<Self>, Problems> {
+        load(&CONTAINER_SERVER, sources, container_server::check)
+    }
+
+    /// The same from the text of a configuration file, without environment and flags.
+    pub fn from_json(text: &str) -> Result<Self, Problems> {
+        from_json(&CONTAINER_SERVER, text, container_server::check)
+    }
+}
+
+fn load<T>(
+    program: &'static Program,
+    sources: &Sources,
+    check: fn(&mut Draft<'_>) -> T,
+) -> Result<Loaded<T>, Problems> {
+    let mut reading = Reading::new(program);
+    if let Some(path) = &sources.file {
+        reading.file(path);
+    }
+    reading.environment(&sources.environment);
+    reading.flags(&sources.flags);
+    judge(reading, &sources.environment, check)
+}
+
+fn from_json<T>(
+    program: &'static Program,
+    text: &str,
+    check: fn(&mut Draft<'_>) -> T,
+) -> Result<T, Problems> {
+    let mut reading = Reading::new(program);
+    reading.json(text, Origin::Text);
+    judge(reading, &Environment::new(), check).map(|loaded| loaded.config)
+}
+
+fn judge<T>(
+    reading: Reading,
+    environment: &Environment,
+    check: fn(&mut Draft<'_>) -> T,
+) -> Result<Loaded<T>, Problems> {
+    // Without its file every required key would seem to be missing.
+    if reading.is_unreadable() {
+        return Err(Problems(reading.problems));
+    }
+    let mut draft = Draft::new(environment, reading);
+    let config = check(&mut draft);
+    draft.finish(config)
+}
