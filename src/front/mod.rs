@@ -1,13 +1,33 @@
 //! The guarded listener in front of tiny_http: owns every listening port.
 //!
-//! tiny_http must never meet the network (design.md 8). The front accepts, bounds connections,
-//! heads, bodies and time, terminates TLS, reads one whole request and passes it to tiny_http on a
-//! Unix socket in a private directory. It knows the real peer.
+//! tiny_http must never meet the network (design.md 8): one hostile `Content-Length` aborts the
+//! process, it knows no deadline, no limit and no modern TLS, and its accept loop ends when files
+//! run out. So the front accepts, bounds connections, heads, bodies and time, ends TLS, reads one
+//! whole request, and passes it in its plainest form to tiny_http on a Unix socket in a private
+//! directory. There a fixed pool of threads calls the [`Handler`].
+//!
+//! * `listener` accepts, counts, makes room, and stops everything.
+//! * `connection` is one client: request after request, each within its deadline.
+//! * `head`, `chunked` are the pure rules of what may pass.
+//! * `backend` is the tiny_http side; `answer` is its answer on the way to the client.
+//!
+//! Nothing here knows a route, a cluster or a Pod.
+
+mod answer;
+mod backend;
+mod chunked;
+mod connection;
+mod crew;
+mod head;
+mod listener;
+mod wire;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use listener::Counters;
 
 /// One whole request.
 #[derive(Debug)]
@@ -18,7 +38,7 @@ pub struct Request {
     pub path: String,
     /// Query without `?`; empty if none.
     pub query: String,
-    /// Headers, names in lower case.
+    /// Headers, names in lower case. Forwarded headers are stripped: nobody stands between us and the peer.
     pub headers: Vec<(String, String)>,
     /// Body.
     pub body: Vec<u8>,
@@ -40,8 +60,12 @@ pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 pub enum Body {
     /// All of it.
     Bytes(Vec<u8>),
-    /// Written piece by piece, for as long as it takes, on the thread of this connection; each
-    /// flush reaches the client. Ends with the function.
+    /// Written piece by piece, for as long as it takes, on a thread of its own; each flush reaches
+    /// the client. Ends with the function; an error breaks the connection off, so that the client
+    /// does not take the body for whole.
+    ///
+    /// A stream with nothing to say calls `flush` at least once a second: that fails when the
+    /// client is gone or the port stops, and then the function must return.
     Stream(StreamBody),
 }
 
@@ -63,6 +87,11 @@ impl Response {
         let body = serde_json::to_vec(value).unwrap_or_else(|error| error.to_string().into_bytes());
         Self { status, content_type: "application/json", headers: Vec::new(), body: Body::Bytes(body) }
     }
+
+    /// An error answer in the one shape all of them have: `{"error":{"code","message"}}`.
+    pub fn error(status: u16, code: &str, message: &str) -> Self {
+        Self::json(status, &serde_json::json!({"error": {"code": code, "message": message}}))
+    }
 }
 
 /// What answers requests; called from many threads at once.
@@ -80,25 +109,43 @@ impl<F: Fn(Request) -> Response + Send + Sync + 'static> Handler for F {
 /// Bounds of one port.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at the same time; further ones are closed at once.
+    /// Connections at the same time. Beyond that the one that has been idle longest makes room; if
+    /// none is idle, the new one is closed at once.
     pub connections: usize,
     /// Bytes of request line and headers.
     pub head: usize,
     /// Bytes of a body.
     pub body: usize,
-    /// Time for a whole request to arrive, from its first byte.
+    /// Time for a whole request to arrive, from its first byte; also for a TLS handshake, and for
+    /// the client to take a piece of the answer.
     pub request_time: Duration,
     /// Silence between requests of one connection.
     pub idle_time: Duration,
 }
 
+impl Default for Limits {
+    /// Fit for a status port: small bodies, and room for a thousand clients at one small thread each.
+    fn default() -> Self {
+        Self {
+            connections: 1000,
+            head: 16 * 1024,
+            body: 1024 * 1024,
+            request_time: Duration::from_secs(30),
+            idle_time: Duration::from_secs(90),
+        }
+    }
+}
+
 /// A listening port at work; stops when dropped.
 pub struct Front {
-    addr: SocketAddr,
+    inner: listener::Listening,
 }
 
 impl Front {
     /// Serves `listener` with `handler`. `name` labels the threads and log lines.
+    ///
+    /// # Errors
+    /// When the private directory or the threads cannot be had.
     pub fn start(
         name: &str,
         listener: TcpListener,
@@ -106,12 +153,22 @@ impl Front {
         limits: Limits,
         handler: Arc<dyn Handler>,
     ) -> io::Result<Self> {
-        let _ = (name, tls, limits, handler);
-        Ok(Self { addr: listener.local_addr()? })
+        Ok(Self { inner: listener::Listening::start(name, listener, tls, limits, handler)? })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.inner.addr()
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.inner.counters()
+    }
+
+    /// Stops: no new connection, open ones cut, threads joined. Takes about a second at most; a
+    /// handler that does not return by then is left behind with a log line. Also done by `drop`.
+    pub fn stop(mut self) {
+        self.inner.stop();
     }
 }

@@ -1,0 +1,221 @@
+//! One client: request after request, each within its bounds, until it has enough or we have.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::answer::Answer;
+use super::backend::Backend;
+use super::chunked::{Chunked, Step};
+use super::head::{Framing, Head, ReadError, Refusal, read_head};
+use super::listener::Tally;
+use super::wire::{Peer, Wire};
+use super::{Body, Limits, Response};
+
+/// After a refusal what the client still sends is read and dropped for so long and so much, because
+/// a close with unread input would take the answer away from it.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// What connections of one port share.
+pub struct Shared {
+    /// The way to the handler.
+    pub backend: Backend,
+    /// Bounds.
+    pub limits: Limits,
+    /// TLS, if the port speaks it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What is counted.
+    pub tally: Tally,
+}
+
+/// A client being served.
+pub struct Connection {
+    id: u64,
+    peer: Arc<Peer>,
+    shared: Arc<Shared>,
+    input: BufReader<Wire>,
+}
+
+impl Connection {
+    /// Serves the client until the connection ends.
+    pub fn serve(id: u64, peer: Arc<Peer>, shared: Arc<Shared>) {
+        let deadline = Instant::now() + shared.limits.request_time;
+        let wire = match Wire::open(Arc::clone(&peer), shared.tls.clone(), deadline) {
+            Ok(wire) => wire,
+            Err(error) => return shared.tally.note(&error),
+        };
+        let mut connection = Self { id, peer, shared, input: BufReader::with_capacity(16 * 1024, wire) };
+        if let Err(error) = connection.serve_requests() {
+            connection.fail(error);
+        }
+        connection.input.get_mut().end();
+    }
+
+    fn serve_requests(&mut self) -> Result<(), ReadError> {
+        while self.wait_for_request()? {
+            let (head, body) = self.read_request()?;
+            if !self.exchange(&head, &body)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the first byte of a request; false if the client went, or was silent for too long.
+    fn wait_for_request(&mut self) -> io::Result<bool> {
+        self.input.get_mut().set_deadline(Instant::now() + self.shared.limits.idle_time);
+        *self.peer.idle_since.lock() = Some(Instant::now());
+        let arrived = match self.input.fill_buf() {
+            Ok(bytes) => !bytes.is_empty(),
+            Err(_) => false,
+        };
+        *self.peer.idle_since.lock() = None;
+        self.input.get_mut().set_deadline(Instant::now() + self.shared.limits.request_time);
+        Ok(arrived)
+    }
+
+    fn read_request(&mut self) -> Result<(Head, Vec<u8>), ReadError> {
+        let limits = &self.shared.limits;
+        let bytes = read_head(&mut self.input, limits.head)?;
+        let head = Head::parse(&bytes, limits.body)?;
+        if head.expects_continue && head.framing != Framing::Length(0) && self.input.buffer().is_empty() {
+            let wire = self.input.get_mut();
+            wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            wire.flush()?;
+        }
+        let body = match head.framing {
+            Framing::Length(length) => read_exactly(&mut self.input, length)?,
+            Framing::Chunked => read_chunks(&mut self.input, limits.body)?,
+        };
+        Ok((head, body))
+    }
+
+    /// Passes the request on and the answer back; whether the connection can be used again.
+    fn exchange(&mut self, head: &Head, body: &[u8]) -> Result<bool, ReadError> {
+        let (_service, backend) = self.shared.backend.connect().map_err(unavailable)?;
+        let backend = Arc::new(backend);
+        self.peer.attach(Some(Arc::clone(&backend)))?;
+        let outcome = self.pass(&backend, head, body);
+        self.peer.attach(None)?;
+        outcome
+    }
+
+    fn pass(&mut self, backend: &UnixStream, head: &Head, body: &[u8]) -> Result<bool, ReadError> {
+        let answer = self.forward(backend, head, body).map_err(|error| match self.peer.is_gone() {
+            true => ReadError::Io(error),
+            false => unavailable(error).into(),
+        })?;
+        let keep_alive = head.keep_alive && answer.is_delimited_for(head);
+        let patience = self.shared.limits.request_time;
+        match answer.copy(self.input.get_mut(), head, keep_alive, patience) {
+            Ok(()) => Ok(keep_alive),
+            Err(error) => {
+                // Half an answer is out: the end of the connection is the only way to say so.
+                self.shared.tally.note(&error);
+                self.peer.cut();
+                Ok(false)
+            }
+        }
+    }
+
+    fn forward<'a>(&self, backend: &'a UnixStream, head: &Head, body: &[u8]) -> io::Result<Answer<'a>> {
+        let mut bytes = self.shared.backend.head_for(head, body.len(), self.id, &self.peer.addr.to_string());
+        bytes.extend_from_slice(body);
+        let mut out = backend;
+        out.write_all(&bytes)?;
+        Answer::read(backend, head)
+    }
+
+    /// Answers what can be answered, counts, and lets the client read the answer.
+    fn fail(&mut self, error: ReadError) {
+        let refusal = match error {
+            ReadError::Refused(refusal) => refusal,
+            ReadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                let seconds = self.shared.limits.request_time.as_secs();
+                Refusal {
+                    status: 408,
+                    message: format!("the request took longer than {seconds} s to arrive"),
+                }
+            }
+            ReadError::Io(_) => return,
+        };
+        self.shared.tally.refuse(refusal.status);
+        log::debug!("{}: {} {}", self.peer.addr, refusal.status, refusal.message);
+        if self.send_refusal(&refusal).is_ok() {
+            self.linger();
+        }
+    }
+
+    fn send_refusal(&mut self, refusal: &Refusal) -> io::Result<()> {
+        let wire = self.input.get_mut();
+        wire.set_deadline(Instant::now() + LINGER_TIME);
+        wire.write_all(&refusal_bytes(refusal))?;
+        wire.flush()
+    }
+
+    fn linger(&mut self) {
+        let wire = self.input.get_mut();
+        wire.end();
+        wire.set_deadline(Instant::now() + LINGER_TIME);
+        // The client's own end, its errors and the deadline all mean: enough.
+        let _ = io::copy(&mut wire.take(LINGER_BYTES), &mut io::sink());
+    }
+}
+
+fn unavailable(error: io::Error) -> Refusal {
+    log::warn!("a request did not reach its handler: {error}");
+    Refusal { status: 503, message: format!("the service is out of resources ({error}); try again") }
+}
+
+fn refusal_bytes(refusal: &Refusal) -> Vec<u8> {
+    let reason = tiny_http::StatusCode(refusal.status).default_reason_phrase();
+    let code = match refusal.status {
+        408 => "timeout",
+        413 | 431 => "too_large",
+        503 => "unavailable",
+        _ => "bad_request",
+    };
+    let Body::Bytes(body) = Response::error(refusal.status, code, &refusal.message).body else {
+        return Vec::new();
+    };
+    let mut bytes = format!(
+        "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        refusal.status,
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// A body of known length. Memory grows with what arrives, not with what was announced.
+fn read_exactly(input: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let got = input.take(length as u64).read_to_end(&mut body)?;
+    if got < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(body) }
+}
+
+fn read_chunks(input: &mut impl BufRead, limit: usize) -> Result<Vec<u8>, ReadError> {
+    let mut chunked = Chunked::new();
+    let mut body = Vec::new();
+    loop {
+        let available = input.fill_buf()?;
+        if available.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let (used, step) =
+            chunked.advance(available).map_err(|_| Refusal::bad("the body is not validly chunked"))?;
+        if let Step::Data(range) = &step {
+            if body.len() + range.len() > limit {
+                return Err(Refusal::body_too_large(limit).into());
+            }
+            body.extend_from_slice(&available[range.clone()]);
+        }
+        input.consume(used);
+        if step == Step::End {
+            return Ok(body);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Accepting, counting, making room, and stopping.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::backend::Backend;
+use super::connection::{Connection, Shared};
+use super::crew::Crew;
+use super::wire::Peer;
+use super::{Handler, Limits};
+
+/// Stack of a connection's thread: deep enough for a TLS handshake, small enough for thousands.
+const CONNECTION_STACK: usize = 256 * 1024;
+/// How long a stop waits for connections that were cut.
+const STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// What has happened on a port since it opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections accepted, refused ones included.
+    pub accepted: u64,
+    /// Connections closed at once because the port was full of busy ones.
+    pub refused: u64,
+    /// Idle connections closed to make room.
+    pub evicted: u64,
+    /// Requests refused before they reached a handler, timeouts aside.
+    pub bad_requests: u64,
+    /// Requests, handshakes and answers that took too long.
+    pub timeouts: u64,
+    /// Handlers that panicked.
+    pub panics: u64,
+}
+
+/// The numbers behind [`Counters`].
+#[derive(Default)]
+pub struct Tally {
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    evicted: AtomicU64,
+    bad_requests: AtomicU64,
+    timeouts: AtomicU64,
+}
+
+impl Tally {
+    /// Counts a request that was answered with this status before it reached a handler.
+    pub fn refuse(&self, status: u16) {
+        let counter = if status == 408 { &self.timeouts } else { &self.bad_requests };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that failed, if time was the reason.
+    pub fn note(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::TimedOut {
+            self.timeouts.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The open connections of a port.
+#[derive(Default)]
+pub struct Peers {
+    open: Mutex<HashMap<u64, Arc<Peer>>>,
+}
+
+/// What became of a connection that wants in.
+#[derive(Debug, PartialEq, Eq)]
+enum Admission {
+    Free,
+    Evicted,
+    Full,
+}
+
+impl Peers {
+    /// Whether that connection has ended.
+    pub fn is_gone(&self, id: u64) -> bool {
+        self.open.lock().get(&id).is_none_or(|peer| peer.is_gone())
+    }
+
+    fn admit(&self, id: u64, peer: Arc<Peer>, limit: usize) -> Admission {
+        let mut open = self.open.lock();
+        let mut admission = Admission::Free;
+        if open.len() >= limit {
+            let idle = open.iter().filter_map(|(id, peer)| Some(((*peer.idle_since.lock())?, *id)));
+            let Some((_, longest)) = idle.min() else { return Admission::Full };
+            if let Some(peer) = open.remove(&longest) {
+                peer.cut();
+            }
+            admission = Admission::Evicted;
+        }
+        open.insert(id, peer);
+        admission
+    }
+
+    fn remove(&self, id: u64) {
+        self.open.lock().remove(&id);
+    }
+
+    fn cut_all(&self) {
+        self.open.lock().values().for_each(|peer| peer.cut());
+    }
+}
+
+/// A port at work; stops when dropped.
+pub struct Listening {
+    addr: SocketAddr,
+    acceptor: Arc<Acceptor>,
+    /// The listener's file as a stream: the standard library can shut down a stream only, and a
+    /// listener that is shut down wakes its `accept` (Linux).
+    waker: TcpStream,
+    accepting: Arc<Crew>,
+}
+
+impl Listening {
+    /// See [`super::Front::start`].
+    pub fn start(
+        name: &str,
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        limits: Limits,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Self> {
+        let addr = listener.local_addr()?;
+        listener.set_nonblocking(false)?;
+        let waker = TcpStream::from(OwnedFd::from(listener.try_clone()?));
+        let peers = Arc::new(Peers::default());
+        let backend = Backend::start(name, handler, Arc::clone(&peers))?;
+        let acceptor = Arc::new(Acceptor {
+            name: name.to_owned(),
+            listener,
+            shared: Arc::new(Shared { backend, limits, tls, tally: Tally::default() }),
+            peers,
+            connections: Arc::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let listening = Self { addr, acceptor: Arc::clone(&acceptor), waker, accepting: Arc::default() };
+        listening.accepting.spawn(format!("{name} accept"), CONNECTION_STACK, move || acceptor.run())?;
+        Ok(listening)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        let shared = &self.acceptor.shared;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            accepted: get(&shared.tally.accepted),
+            refused: get(&shared.tally.refused),
+            evicted: get(&shared.tally.evicted),
+            bad_requests: get(&shared.tally.bad_requests),
+            timeouts: get(&shared.tally.timeouts),
+            panics: shared.backend.panics(),
+        }
+    }
+
+    /// Stops and waits; a second call finds nothing to do.
+    pub fn stop(&mut self) {
+        if self.acceptor.stopping.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Fails only if the listener is shut down already.
+        let _ = self.waker.shutdown(Shutdown::Both);
+        let deadline = Instant::now() + STOP_WAIT;
+        self.accepting.wait(deadline);
+        self.acceptor.peers.cut_all();
+        let left = self.acceptor.connections.wait(deadline);
+        if left > 0 {
+            log::warn!("{}: {left} connections are left behind", self.acceptor.name);
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The accept loop.
+struct Acceptor {
+    name: String,
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    peers: Arc<Peers>,
+    connections: Arc<Crew>,
+    stopping: AtomicBool,
+}
+
+impl Acceptor {
+    fn run(&self) {
+        let mut backoff = Backoff::default();
+        for id in 0.. {
+            match self.listener.accept() {
+                _ if self.stopping.load(Ordering::Acquire) => return,
+                Ok((tcp, addr)) => {
+                    backoff = Backoff::default();
+                    self.admit(id, tcp, addr);
+                }
+                Err(error) => {
+                    let pause = backoff.next();
+                    if backoff.is_first() {
+                        log::warn!("{}: cannot accept connections: {error}; still trying", self.name);
+                    }
+                    std::thread::sleep(pause);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, id: u64, tcp: TcpStream, addr: SocketAddr) {
+        let tally = &self.shared.tally;
+        tally.accepted.fetch_add(1, Ordering::Relaxed);
+        // Only a matter of speed.
+        let _ = tcp.set_nodelay(true);
+        let peer = Arc::new(Peer::new(tcp, addr));
+        match self.peers.admit(id, Arc::clone(&peer), self.shared.limits.connections) {
+            Admission::Free => {}
+            Admission::Evicted => drop(tally.evicted.fetch_add(1, Ordering::Relaxed)),
+            Admission::Full => {
+                tally.refused.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+        let (peers, shared) = (Arc::clone(&self.peers), Arc::clone(&self.shared));
+        let serve = move || {
+            let _leave = Leave { peers, id };
+            Connection::serve(id, peer, shared);
+        };
+        if let Err(error) =
+            self.connections.spawn(format!("{} conn {id}", self.name), CONNECTION_STACK, serve)
+        {
+            self.peers.remove(id);
+            tally.refused.fetch_add(1, Ordering::Relaxed);
+            log::warn!("{}: no thread for a connection: {error}", self.name);
+        }
+    }
+}
+
+/// Takes a connection off the books however its thread ends.
+struct Leave {
+    peers: Arc<Peers>,
+    id: u64,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.peers.remove(self.id);
+    }
+}
+
+/// Pauses between failing accepts: out of files, the loop must neither end nor spin.
+#[derive(Debug, Default)]
+struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(5);
+    /// Short enough for a stop to wait for.
+    const LONGEST: Duration = Duration::from_millis(200);
+
+    fn next(&mut self) -> Duration {
+        let pause = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    fn is_first(&self) -> bool {
+        self.failures == 1
+    }
+}
