@@ -1,1 +1,6 @@
-//! (to be written)
+//! The container server.
+
+pub mod codes;
+pub mod fields;
+pub mod filter;
+pub mod rules;

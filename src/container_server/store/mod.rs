@@ -1,0 +1,166 @@
+//! Where pod records are kept: SQLite, one writer thread, a pool of readers.
+//!
+//! A write that returned success is on the disk: commits are flushed, and writes that wait while
+//! one is being flushed share the next flush. Enforces what only the database can know: both
+//! unique rules and the fence. Knows nothing of HTTP, of field rules or of modules.
+
+mod reader;
+mod schema;
+mod writer;
+
+pub use reader::{ListQuery, Page};
+
+use crate::container_server::codes::{self, Fault};
+use crate::container_server::filter::Sql;
+use crate::container_server::rules::{Change, Row};
+use crossbeam::channel::{Sender, bounded};
+use reader::Readers;
+use std::path::Path;
+use std::thread::JoinHandle;
+use writer::{Job, Outcome, Write};
+
+/// Writes that may wait for the writer; further callers wait to be let in.
+const WAITING_WRITES: usize = 1024;
+/// Connections for reading at the same time.
+const READERS: usize = 4;
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite's own words.
+    #[error("{0}")]
+    Database(#[from] rusqlite::Error),
+    /// The file system of the database cannot share memory between connections.
+    #[error("the database cannot be kept in WAL mode (it says {mode:?}): put it on a local file system")]
+    Journal {
+        /// The journal mode in force.
+        mode: String,
+    },
+    /// The database was written by a later version.
+    #[error("the database has schema version {version}, this program knows {known}: use a later program")]
+    Newer {
+        /// Version of the database.
+        version: i64,
+        /// Version of this program.
+        known: usize,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the writer thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Whose records a call is about: nothing outside is ever read or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// `bk_supplier_account`.
+    pub account: String,
+    /// `bk_biz_id` of the path.
+    pub biz: i64,
+}
+
+/// The lock a writer holds for a cluster: `X-Bkcmdb-Fence` (design.md 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceToken {
+    /// Cluster id.
+    pub cluster: String,
+    /// Grows with every holder.
+    pub number: i64,
+}
+
+/// The open store. Dropping it ends the writer after the writes it has taken.
+pub struct Store {
+    jobs: Option<Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Readers,
+}
+
+impl Store {
+    /// Opens or creates the database at `path`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = schema::open_writer(path)?;
+        let readers = Readers::open(path, READERS)?;
+        let (jobs, waiting) = bounded(WAITING_WRITES);
+        let writer = std::thread::Builder::new()
+            .name("store writer".to_owned())
+            .spawn(move || writer::run(connection, &waiting))?;
+        Ok(Self { jobs: Some(jobs), writer: Some(writer), readers })
+    }
+
+    /// Creates records; each has its own outcome: its instance id, or 1199014 when it violates a
+    /// unique rule. A failure of the call as a whole created none.
+    pub fn create(
+        &self,
+        scope: &Scope,
+        fence: Option<FenceToken>,
+        rows: Vec<Row>,
+    ) -> Result<Vec<Result<i64, Fault>>, Fault> {
+        match self.write(Write::Create { account: scope.account.clone(), rows }, fence)? {
+            Outcome::Created(outcomes) => Ok(outcomes),
+            Outcome::Count(_) => Err(unexpected(codes::INSERT_FAILED)),
+        }
+    }
+
+    /// Changes the records of the scope that `condition` selects; returns how many.
+    pub fn update(
+        &self,
+        scope: &Scope,
+        fence: Option<FenceToken>,
+        condition: Sql,
+        changes: Vec<Change>,
+    ) -> Result<usize, Fault> {
+        self.count(Write::Update { scope: scope.clone(), condition, changes }, fence)
+    }
+
+    /// Deletes the records of the scope that `condition` selects; returns how many.
+    pub fn delete(&self, scope: &Scope, fence: Option<FenceToken>, condition: Sql) -> Result<usize, Fault> {
+        self.count(Write::Delete { scope: scope.clone(), condition }, fence)
+    }
+
+    /// Lists records.
+    pub fn list(&self, query: &ListQuery) -> Result<Page, Fault> {
+        self.readers.with(|connection| reader::list(connection, query))
+    }
+
+    /// Whether the database can be read, written and flushed, tried out.
+    pub fn check(&self) -> Result<(), Fault> {
+        self.readers.with(reader::probe)?;
+        self.count(Write::Heartbeat, None).map(|_| ())
+    }
+
+    fn count(&self, write: Write, fence: Option<FenceToken>) -> Result<usize, Fault> {
+        let code = write.failure_code();
+        match self.write(write, fence)? {
+            Outcome::Count(count) => Ok(count),
+            Outcome::Created(_) => Err(unexpected(code)),
+        }
+    }
+
+    /// Hands a write to the writer and waits until it is on the disk, or is refused.
+    fn write(&self, write: Write, fence: Option<FenceToken>) -> Result<Outcome, Fault> {
+        let code = write.failure_code();
+        let stopped = || Fault::new(code, "the store's writer has stopped: restart the container server");
+        let (reply, outcome) = bounded(1);
+        let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(Job { write, fence, reply }).map_err(|_| stopped())?;
+        outcome.recv().map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer has been printed, and its callers were told.
+            let _ = writer.join();
+        }
+    }
+}
+
+fn unexpected(code: i64) -> Fault {
+    Fault::new(code, "the store answered another question than the one asked")
+}
+
+/// A database error as the CMDB reports it.
+fn database_fault(code: i64, error: &rusqlite::Error) -> Fault {
+    Fault::new(code, format!("database: {error}"))
+}

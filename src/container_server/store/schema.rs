@@ -1,0 +1,153 @@
+//! The tables, and how a database of an older version becomes one of this version.
+//!
+//! `PRAGMA user_version` counts the migrations a database has had. Each runs once, in one
+//! transaction with its number; what was released is never edited, only followed by the next.
+
+use crate::container_server::fields::{self, FieldSpec};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::path::Path;
+use std::time::Duration;
+
+use super::StoreError;
+
+/// Every migration, oldest first.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE pod (
+    bk_pod_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    bk_biz_id INTEGER NOT NULL,
+    bk_module_id INTEGER NOT NULL,
+    bk_cloud_id INTEGER NOT NULL,
+    bk_host_innerip TEXT,
+    bk_pod_name TEXT NOT NULL,
+    bk_pod_namespace TEXT NOT NULL,
+    bk_pod_cluster TEXT NOT NULL,
+    bk_pod_uuid TEXT NOT NULL,
+    bk_pod_workloadtype TEXT NOT NULL,
+    bk_pod_workloadname TEXT NOT NULL,
+    bk_pod_clustertype TEXT,
+    bk_pod_labels TEXT,
+    bk_pod_annotations TEXT,
+    bk_pod_ip TEXT,
+    bk_pod_networkmode TEXT,
+    bk_pod_networktype TEXT,
+    bk_pod_containers TEXT,
+    bk_pod_volumes TEXT,
+    bk_pod_status TEXT,
+    bk_pod_create_time TEXT,
+    bk_pod_start_time TEXT,
+    bk_supplier_account TEXT NOT NULL,
+    create_time TEXT NOT NULL,
+    last_time TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX pod_by_uuid ON pod (bk_supplier_account, bk_pod_uuid);
+CREATE UNIQUE INDEX pod_by_name ON pod (bk_supplier_account, bk_pod_cluster, bk_pod_namespace, bk_pod_name);
+CREATE INDEX pod_by_cluster ON pod (bk_supplier_account, bk_biz_id, bk_pod_cluster);
+CREATE INDEX pod_by_module ON pod (bk_supplier_account, bk_biz_id, bk_module_id);
+CREATE INDEX pod_by_host ON pod (bk_supplier_account, bk_biz_id, bk_host_innerip);
+CREATE INDEX pod_by_workload ON pod (bk_supplier_account, bk_biz_id, bk_pod_workloadname, bk_pod_workloadtype);
+CREATE TABLE fence (
+    bk_supplier_account TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (bk_supplier_account, cluster)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE heartbeat (only INTEGER PRIMARY KEY CHECK (only = 1), at TEXT NOT NULL) STRICT;
+"];
+
+/// How long a connection waits for another one's lock: a backup or a check beside the server.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Statements a connection keeps prepared: the fixed ones and the usual filters.
+const STATEMENTS: usize = 64;
+
+/// Opens the database for writing, makes it if it is not there, and brings it to this version.
+///
+/// WAL with `synchronous = FULL`: a commit is on the disk when it returns.
+pub fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(path)?;
+    prepare(&connection)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Journal { mode });
+    }
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens an existing database for reading.
+pub fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI,
+    )?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let done = usize::try_from(version).unwrap_or(usize::MAX);
+    if done > MIGRATIONS.len() {
+        return Err(StoreError::Newer { version, known: MIGRATIONS.len() });
+    }
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The names of some columns, separated by commas.
+pub fn names<'a>(columns: impl IntoIterator<Item = &'a FieldSpec>) -> String {
+    columns.into_iter().map(|field| field.name).collect::<Vec<_>>().join(",")
+}
+
+/// The names of all columns of a record.
+pub fn all_names() -> String {
+    names(fields::columns())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_columns_of_the_field_table() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let connection = open_writer(&path).unwrap();
+        let statement = connection.prepare("SELECT * FROM pod").unwrap();
+        assert_eq!(statement.column_names().join(","), all_names());
+    }
+
+    #[test]
+    fn opening_twice_migrates_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        drop(open_writer(&path).unwrap());
+        let connection = open_writer(&path).unwrap();
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, MIGRATIONS.len() as i64);
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_or_of_something_else_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let newer = directory.path().join("newer.db");
+        open_writer(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(open_writer(&newer), Err(StoreError::Newer { version: 99, .. })));
+        let other = directory.path().join("other.db");
+        std::fs::write(&other, "this is a letter, not a database; it is long enough to be read as one".repeat(20))
+            .unwrap();
+        assert!(matches!(open_writer(&other), Err(StoreError::Database(_))));
+        assert!(open_writer(&directory.path().join("no/such/directory.db")).is_err());
+    }
+}
