@@ -53,7 +53,11 @@ pub fn filter(filter: &Value) -> Result<Sql, Fault> {
             let mut translation = Translation { sql: &mut sql, rules: 0 };
             translation.group(group, 1)?;
         }
-        _ => return Err(invalid("pod_property_filter must be a group: {\"condition\":\"AND\",\"rules\":[…]}")),
+        _ => {
+            return Err(invalid(
+                "pod_property_filter must be a group: {\"condition\":\"AND\",\"rules\":[…]}",
+            ));
+        }
     }
     if sql.parameters.len() > PARAMETERS {
         return Err(invalid(format!("pod_property_filter holds more than {PARAMETERS} values")));
@@ -109,7 +113,9 @@ struct Translation<'a> {
 impl Translation<'_> {
     fn group(&mut self, group: &Map<String, Value>, level: usize) -> Result<(), Fault> {
         if level >= DEPTH {
-            return Err(invalid(format!("pod_property_filter is more than {DEPTH} levels deep, rules included")));
+            return Err(invalid(format!(
+                "pod_property_filter is more than {DEPTH} levels deep, rules included"
+            )));
         }
         let word = match group.get("condition").and_then(Value::as_str) {
             Some("AND") => " AND ",
@@ -212,7 +218,9 @@ fn atom(sql: &mut Sql, name: &str, operator: &str, value: &Value) -> Result<(), 
 /// A value to compare for equality, of the field's own type.
 fn scalar(name: &str, field: Option<&FieldSpec>, value: &Value) -> Result<Cell, Fault> {
     match (value, field) {
-        (Value::Array(_) | Value::Object(_), _) => Err(invalid(format!("{name} must be compared with one value"))),
+        (Value::Array(_) | Value::Object(_), _) => {
+            Err(invalid(format!("{name} must be compared with one value")))
+        }
         (Value::Null, _) => Ok(Cell::Null),
         (Value::String(text), _) if text.is_empty() => Ok(Cell::Null),
         (Value::String(text), Some(field)) if !field.kind.is_int() => Ok(Cell::Text(text.clone())),
@@ -291,13 +299,15 @@ mod tests {
         let database = database();
         let text = format!("SELECT bk_pod_id FROM pod WHERE {} ORDER BY 1", sql.text);
         let mut statement = database.prepare(&text).unwrap();
-        let rows = statement.query_map(rusqlite::params_from_iter(&sql.parameters), |row| row.get(0)).unwrap();
+        let rows =
+            statement.query_map(rusqlite::params_from_iter(&sql.parameters), |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
     }
 
     /// The records one rule selects.
     fn check(field: &str, operator: &str, value: Value) -> Result<Vec<i64>, i64> {
-        let group = json!({"condition": "AND", "rules": [{"field": field, "operator": operator, "value": value}]});
+        let group =
+            json!({"condition": "AND", "rules": [{"field": field, "operator": operator, "value": value}]});
         filter(&group).map(|sql| ids(&sql)).map_err(|fault| fault.code)
     }
 

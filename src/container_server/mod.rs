@@ -1,6 +1,171 @@
-//! The container server.
+//! The container server: the CMDB's side of protocol.md 2, fit to stand alone.
+//!
+//! ```text
+//! front ─> api ─┬─> calls, rules, filter   what was asked, and is it allowed     (pure)
+//!               ├─> topology               which modules a business has
+//!               └─> store                  SQLite: one writer, several readers
+//! ```
+//!
+//! It knows nothing of clusters, of bcs-storage or of who writes to it.
 
-pub mod codes;
-pub mod fields;
-pub mod filter;
-pub mod rules;
+mod api;
+mod calls;
+mod codes;
+mod fields;
+mod filter;
+mod rules;
+mod store;
+mod topology;
+
+use crate::config::{ContainerServerConfig, TlsFiles};
+use crate::front::{Front, Limits, Request, Response};
+use crate::http::tls;
+use api::Api;
+use rules::Rules;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use topology::Topology;
+
+/// Connections at the same time on the API port.
+const CONNECTIONS: usize = 2048;
+/// Connections at the same time on the metrics port.
+const METRIC_CONNECTIONS: usize = 64;
+/// Bytes of a request's head.
+const HEAD_LIMIT: usize = 16 * 1024;
+/// Time for a whole request to arrive.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// Silence between two requests of a connection; longer than clients keep theirs.
+const IDLE_TIME: Duration = Duration::from_secs(120);
+
+/// Why the container server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be opened.
+    #[error("database {}: {source}", path.display())]
+    Store {
+        /// The key `database`.
+        path: std::path::PathBuf,
+        /// Why.
+        source: store::StoreError,
+    },
+    /// The topology cannot be read.
+    #[error(transparent)]
+    Topology(#[from] topology::TopologyError),
+    /// The certificate files cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] tls::TlsError),
+    /// A port cannot be served.
+    #[error("{what}: {source}")]
+    Port {
+        /// Which.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The built-in pattern of labels does not compile.
+    #[error("{0}")]
+    Pattern(#[from] regex::Error),
+}
+
+/// A container server at work; stops when dropped.
+pub struct ContainerServer {
+    api: Front,
+    metrics: Front,
+}
+
+impl ContainerServer {
+    /// Opens database and topology and serves both listeners. `address`, `port` and `metric_port`
+    /// of the configuration are the caller's business: see [`ContainerServer::bind`].
+    pub fn start(
+        config: &ContainerServerConfig,
+        listener: TcpListener,
+        metric_listener: TcpListener,
+    ) -> Result<Self, StartError> {
+        let tls = match config.server_tls == TlsFiles::default() {
+            true => None,
+            false => Some(tls::server_config(&config.server_tls)?),
+        };
+        let topology = Topology::open(&config.topology)?;
+        let store = Store::open(&config.database)
+            .map_err(|source| StartError::Store { path: config.database.clone(), source })?;
+        let rules = Rules::new(config.strict_fields)?;
+        let api = Arc::new(Api::new(Arc::new(store), topology, rules, config.users.clone()));
+        let port = |what: &str| {
+            let what = what.to_owned();
+            move |source| StartError::Port { what, source }
+        };
+        let api =
+            Front::start("container", listener, tls.clone(), limits(config.body_limit, CONNECTIONS), api)
+                .map_err(port("port"))?;
+        let metrics = Arc::new(|_: Request| Response::json(404, &serde_json::Value::Null));
+        let metrics = Front::start(
+            "cont metrics",
+            metric_listener,
+            tls,
+            limits(HEAD_LIMIT, METRIC_CONNECTIONS),
+            metrics,
+        )
+        .map_err(port("metric_port"))?;
+        Ok(Self { api, metrics })
+    }
+
+    /// Binds the two ports of a configuration: the API's, then the metrics'.
+    pub fn bind(config: &ContainerServerConfig) -> Result<(TcpListener, TcpListener), StartError> {
+        let bind = |key: &str, port: u16| {
+            TcpListener::bind((config.address, port)).map_err(|source| StartError::Port {
+                what: format!("{key}: cannot listen on {}", SocketAddr::new(config.address, port)),
+                source,
+            })
+        };
+        Ok((bind("port", config.port)?, bind("metric_port", config.metric_port)?))
+    }
+
+    /// Where the API listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.api.addr()
+    }
+
+    /// Where the metrics listen.
+    pub fn metric_addr(&self) -> SocketAddr {
+        self.metrics.addr()
+    }
+
+    /// Stops listening, answers what is under way, and closes the database.
+    pub fn stop(self) {}
+}
+
+fn limits(body: usize, connections: usize) -> Limits {
+    Limits { connections, head: HEAD_LIMIT, body, request_time: REQUEST_TIME, idle_time: IDLE_TIME }
+}
+
+/// The command `container-server`: serves until SIGTERM or SIGINT. Returns the exit code.
+pub fn run(config: &ContainerServerConfig) -> i32 {
+    let started = ContainerServer::bind(config)
+        .and_then(|(listener, metric_listener)| ContainerServer::start(config, listener, metric_listener));
+    let server = match started {
+        Ok(server) => server,
+        Err(error) => {
+            log::error!("container server: {error}");
+            return 1;
+        }
+    };
+    log::info!("container server: API on {}, metrics on {}", server.addr(), server.metric_addr());
+    let mut signals = match signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            log::error!("container server: signals cannot be caught: {error}");
+            return 1;
+        }
+    };
+    if let Some(signal) = signals.forever().next() {
+        log::info!("container server: stopping on signal {signal}");
+    }
+    server.stop();
+    0
+}

@@ -285,7 +285,13 @@ mod tests {
         for field in ["bk_pod_create_time", "bk_pod_start_time"] {
             let good = "2024-02-29 23:59:59";
             assert_eq!(check(true, field, json!(good)), Ok(Cell::Text(good.into())));
-            for bad in ["2023-02-29 00:00:00", "2024-01-01T00:00:00Z", "2024-1-1 0:0:0", "24:00", "2024-01-01 24:00:00"] {
+            for bad in [
+                "2023-02-29 00:00:00",
+                "2024-01-01T00:00:00Z",
+                "2024-1-1 0:0:0",
+                "24:00",
+                "2024-01-01 24:00:00",
+            ] {
                 assert_eq!(check(true, field, json!(bad)), Err(codes::INVALID), "{bad}");
             }
         }
@@ -372,7 +378,11 @@ mod tests {
             (json!({"bk_biz_id": 2}), false),
         ] {
             let checked = Rules::condition(condition.as_object().unwrap());
-            assert_eq!(checked.map_err(|fault| fault.code).err(), (!good).then_some(codes::CONDITION), "{condition}");
+            assert_eq!(
+                checked.map_err(|fault| fault.code).err(),
+                (!good).then_some(codes::CONDITION),
+                "{condition}"
+            );
         }
     }
 }

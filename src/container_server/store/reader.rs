@@ -6,6 +6,7 @@ use crate::container_server::codes::{self, Fault};
 use crate::container_server::fields::FieldSpec;
 use crate::container_server::filter::Sql;
 use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
 use rusqlite::types::{Value as Cell, ValueRef};
 use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::{Map, Value};
@@ -15,30 +16,44 @@ use std::time::Duration;
 /// How long a call waits for a connection before it answers that the server is busy.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Read connections at rest; as many as were opened.
+/// Read connections, each used by one caller at a time.
 pub struct Readers {
-    free: Receiver<Connection>,
-    back: Sender<Connection>,
+    connections: Vec<Mutex<Connection>>,
+    free: Receiver<usize>,
+    back: Sender<usize>,
 }
 
 impl Readers {
     /// Opens `count` connections.
     pub fn open(path: &Path, count: usize) -> Result<Self, StoreError> {
         let (back, free) = bounded(count);
-        for _ in 0..count {
+        let mut connections = Vec::with_capacity(count);
+        for index in 0..count {
+            connections.push(Mutex::new(schema::open_reader(path)?));
             // The channel has room for all of them.
-            let _ = back.send(schema::open_reader(path)?);
+            let _ = back.send(index);
         }
-        Ok(Self { free, back })
+        Ok(Self { connections, free, back })
     }
 
     /// Runs `read` on a connection of its own.
     pub fn with<T>(&self, read: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
         let busy = |_| Fault::new(codes::SELECT_FAILED, "all read connections are in use: try again");
-        let mut connection = self.free.recv_timeout(WAIT).map_err(busy)?;
-        let result = read(&mut connection);
-        let _ = self.back.send(connection);
+        let lease = Lease { index: self.free.recv_timeout(WAIT).map_err(busy)?, back: &self.back };
+        let result = read(&mut self.connections[lease.index].lock());
         result.map_err(|error| database_fault(codes::SELECT_FAILED, &error))
+    }
+}
+
+/// A connection in use; free again when this is dropped, after a panic too.
+struct Lease<'a> {
+    index: usize,
+    back: &'a Sender<usize>,
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let _ = self.back.send(self.index);
     }
 }
 
@@ -77,10 +92,15 @@ pub fn list(connection: &mut Connection, query: &ListQuery) -> rusqlite::Result<
         .prepare_cached(&format!("SELECT count(*) FROM pod{}", selection.text))?
         .query_row(params_from_iter(&selection.parameters), |row| row.get(0))?;
     // An empty projection still returns a record each.
-    let columns = if query.columns.is_empty() { "NULL".to_owned() } else { schema::names(query.columns.iter().copied()) };
+    let columns = if query.columns.is_empty() {
+        "NULL".to_owned()
+    } else {
+        schema::names(query.columns.iter().copied())
+    };
     let limit = if query.limit == 0 { u64::MAX } else { query.limit };
     let bound = |number: u64| Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX));
-    let text = format!("SELECT {columns} FROM pod{} ORDER BY {} LIMIT ? OFFSET ?", selection.text, query.order);
+    let text =
+        format!("SELECT {columns} FROM pod{} ORDER BY {} LIMIT ? OFFSET ?", selection.text, query.order);
     selection.parameters.extend([bound(limit), bound(query.start)]);
     let info = transaction
         .prepare_cached(&text)?

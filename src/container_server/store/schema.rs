@@ -3,7 +3,7 @@
 //! `PRAGMA user_version` counts the migrations a database has had. Each runs once, in one
 //! transaction with its number; what was released is never edited, only followed by the next.
 
-use crate::container_server::fields::{self, FieldSpec};
+use crate::container_server::fields::FieldSpec;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::path::Path;
 use std::time::Duration;
@@ -110,14 +110,10 @@ pub fn names<'a>(columns: impl IntoIterator<Item = &'a FieldSpec>) -> String {
     columns.into_iter().map(|field| field.name).collect::<Vec<_>>().join(",")
 }
 
-/// The names of all columns of a record.
-pub fn all_names() -> String {
-    names(fields::columns())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container_server::fields;
 
     #[test]
     fn the_table_has_the_columns_of_the_field_table() {
@@ -125,7 +121,7 @@ mod tests {
         let path = directory.path().join("a.db");
         let connection = open_writer(&path).unwrap();
         let statement = connection.prepare("SELECT * FROM pod").unwrap();
-        assert_eq!(statement.column_names().join(","), all_names());
+        assert_eq!(statement.column_names().join(","), names(fields::columns()));
     }
 
     #[test]
@@ -145,8 +141,11 @@ mod tests {
         open_writer(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(matches!(open_writer(&newer), Err(StoreError::Newer { version: 99, .. })));
         let other = directory.path().join("other.db");
-        std::fs::write(&other, "this is a letter, not a database; it is long enough to be read as one".repeat(20))
-            .unwrap();
+        std::fs::write(
+            &other,
+            "this is a letter, not a database; it is long enough to be read as one".repeat(20),
+        )
+        .unwrap();
         assert!(matches!(open_writer(&other), Err(StoreError::Database(_))));
         assert!(open_writer(&directory.path().join("no/such/directory.db")).is_err());
     }

@@ -136,7 +136,8 @@ fn fence_fault(connection: &Connection, job: &Job) -> rusqlite::Result<Option<Fa
     };
     let mut select = connection
         .prepare_cached("SELECT number FROM fence WHERE bk_supplier_account = ? AND cluster = ?")?;
-    let highest: Option<i64> = select.query_row(params![account, fence.cluster], |row| row.get(0)).optional()?;
+    let highest: Option<i64> =
+        select.query_row(params![account, fence.cluster], |row| row.get(0)).optional()?;
     match highest {
         Some(highest) if fence.number < highest => {
             let message = format!(
@@ -195,7 +196,10 @@ fn create(
             format!("SELECT 1 FROM pod WHERE bk_supplier_account = ? AND {} LIMIT 1", matches.join(" AND "));
         let values = keys.iter().filter_map(|key| fields::position(key).map(|at| &row[at]));
         let account = Cell::Text(account.to_owned());
-        if connection.prepare_cached(&text)?.exists(params_from_iter(std::iter::once(&account).chain(values)))? {
+        if connection
+            .prepare_cached(&text)?
+            .exists(params_from_iter(std::iter::once(&account).chain(values)))?
+        {
             return Ok(Err(Fault::new(codes::DUPLICATE, format!("duplicate: {}", keys.join(", ")))));
         }
     }
