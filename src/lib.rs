@@ -1,5 +1,6 @@
 //! Keeps the Pod records of the BlueKing CMDB equal to the Pods bcs-storage knows.
 
+pub mod cli;
 pub mod cmdb;
 pub mod config;
 pub mod container_server;
@@ -8,6 +9,7 @@ pub mod coordination;
 pub mod front;
 pub mod http;
 pub mod inventory;
+pub mod logging;
 pub mod model;
 pub mod observe;
 pub mod plan;

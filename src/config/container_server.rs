@@ -18,7 +18,7 @@ pub fn check(draft: &mut Draft<'_>) -> ContainerServerConfig {
         topology: topology(draft),
         users: draft.list("users"),
         strict_fields: draft.boolean("strict_fields"),
-        server_tls: draft.tls_files("ca_file", "server_cert_file", "server_key_file"),
+        server_tls: draft.server_tls_files(),
         body_limit: draft.number("body_limit"),
     }
 }

@@ -7,6 +7,7 @@ use super::source::{Given, Reading, in_words, read_text};
 use super::url::parse_base_url;
 use super::value::{self, Plain, SecretSource};
 use super::{BaseUrl, Environment, Loaded, Secret, TlsFiles};
+use crate::http::tls::{self, TlsError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -157,13 +158,34 @@ impl<'a> Draft<'a> {
         parse_base_url(&text, default_prefix).map_err(|reason| self.refuse(name, reason)).ok()
     }
 
-    /// The PEM files of one TLS role, by the keys that name them.
+    /// The PEM files of one TLS role, by the keys that name them: readable, parsed, and the private
+    /// key fits the certificate.
     pub fn tls_files(&mut self, ca: &str, cert: &str, key: &str) -> TlsFiles {
         let files = TlsFiles { ca: self.readable(ca), cert: self.readable(cert), key: self.readable(key) };
+        if let Some(path) = files.ca.as_ref().filter(|_| self.is_sound(ca)) {
+            tls::check_ca(path).unwrap_or_else(|error| self.refuse(ca, error.to_string()));
+        }
         match (&files.cert, &files.key) {
             (Some(_), None) => self.refuse(key, format!("is required with {cert}")),
             (None, Some(_)) => self.refuse(cert, format!("is required with {key}")),
+            (Some(cert_file), Some(key_file)) if self.is_sound(cert) && self.is_sound(key) => {
+                tls::check_pair(cert_file, key_file).unwrap_or_else(|error| {
+                    let of_cert =
+                        matches!(error, TlsError::NoCertificate { .. } | TlsError::BadCertificate { .. });
+                    self.refuse(if of_cert { cert } else { key }, error.to_string());
+                });
+            }
             _ => {}
+        }
+        files
+    }
+
+    /// The PEM files of a listener: as [`Self::tls_files`], and client certificates can only be
+    /// asked for over HTTPS.
+    pub fn server_tls_files(&mut self) -> TlsFiles {
+        let files = self.tls_files("ca_file", "server_cert_file", "server_key_file");
+        if files.ca.is_some() && files.cert.is_none() {
+            self.refuse("server_cert_file", "is required with ca_file");
         }
         files
     }

@@ -32,7 +32,7 @@ impl Program {
         let wanted = name.trim().to_lowercase().replace('-', "_");
         self.keys
             .iter()
-            .filter(|key| key.kind != Kind::Ignored)
+            .filter(|key| !key.kind.is_ignored())
             .map(|key| (strsim::jaro_winkler(&wanted, key.name), key))
             .filter(|(likeness, _)| *likeness >= ALIKE)
             .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -51,6 +51,19 @@ pub struct Key {
     pub kind: Kind,
     /// One or two sentences for a reader of `--help`.
     pub help: &'static str,
+}
+
+impl Key {
+    /// What holds when it is not given, for a reader.
+    pub fn default_in_words(&self) -> String {
+        match (self.default, self.kind) {
+            (Fallback::Required, _) => "required".to_owned(),
+            (Fallback::SameAs(other), _) => format!("value of {other}"),
+            (Fallback::Text(""), Kind::List) => "none".to_owned(),
+            (Fallback::Text(""), _) => "empty".to_owned(),
+            (Fallback::Text(text), _) => text.to_owned(),
+        }
+    }
 }
 
 /// What holds when a key is not given.
@@ -89,14 +102,27 @@ pub enum Kind {
     /// A secret, or an object that says where it is.
     Secret,
     /// A key of the original that does nothing any more.
-    Ignored,
+    Ignored {
+        /// Whether its flag took no value.
+        switch: bool,
+    },
 }
 
 impl Kind {
+    /// Whether the key does nothing any more.
+    pub fn is_ignored(self) -> bool {
+        matches!(self, Self::Ignored { .. })
+    }
+
+    /// Whether its flag may stand without a value, which then is `true`.
+    pub fn is_switch(self) -> bool {
+        matches!(self, Self::Boolean | Self::Ignored { switch: true })
+    }
+
     /// What would be right, for messages: follows "must be".
     pub fn expectation(self) -> String {
         match self {
-            Self::Text | Self::Ignored => "a text".to_owned(),
+            Self::Text | Self::Ignored { .. } => "a text".to_owned(),
             Self::TextOrNumber => "a text or a whole number".to_owned(),
             Self::Choice(choices) => {
                 let named: Vec<String> = choices

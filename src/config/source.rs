@@ -153,7 +153,7 @@ impl Reading {
     }
 
     fn take(&mut self, key: &'static Key, plain: Result<Plain, String>, origin: Origin, text: &str) {
-        if key.kind == Kind::Ignored {
+        if key.kind.is_ignored() {
             self.warnings.push(format!("{}: no longer acts and is ignored ({origin})", key.name));
             return;
         }

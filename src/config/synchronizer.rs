@@ -47,7 +47,7 @@ pub fn check(draft: &mut Draft<'_>) -> Config {
         cluster_pull_interval: draft.seconds("cluster_pull_interval"),
         full_sync_interval: draft.seconds("full_sync_interval"),
         task_manager_type,
-        server_tls: draft.tls_files("ca_file", "server_cert_file", "server_key_file"),
+        server_tls: draft.server_tls_files(),
         storage_addrs,
         storage_verify_hostname: draft.boolean("storage_verify_hostname"),
         storage_page_size: draft.number("storage_page_size"),

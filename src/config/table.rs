@@ -53,8 +53,9 @@ const fn secret(name: &'static str, help: &'static str) -> Key {
     Key { name, default: Fallback::Text(""), kind: Kind::Secret, help }
 }
 
-const fn ignored(name: &'static str) -> Key {
-    Key { name, default: Fallback::Text(""), kind: Kind::Ignored, help: "no longer acts" }
+/// A key of the original that no longer acts; `switch`: its flag took no value.
+const fn ignored(name: &'static str, switch: bool) -> Key {
+    Key { name, default: Fallback::Text(""), kind: Kind::Ignored { switch }, help: "no longer acts" }
 }
 
 const PORT: (i64, i64) = (0, u16::MAX as i64);
@@ -223,22 +224,22 @@ const SYNCHRONIZER_KEYS: &[Key] = &[
         "",
         "file with the bearer token for POST calls; without it they are allowed from loopback only",
     ),
-    ignored("log_dir"),
-    ignored("log_max_size"),
-    ignored("log_max_num"),
-    ignored("logtostderr"),
-    ignored("alsologtostderr"),
-    ignored("stderrthreshold"),
-    ignored("vmodule"),
-    ignored("log_backtrace_at"),
-    ignored("pid_dir"),
-    ignored("local_ip"),
-    ignored("client_cert_file"),
-    ignored("client_key_file"),
-    ignored("external_ip"),
-    ignored("external_port"),
-    ignored("insecure_address"),
-    ignored("insecure_port"),
+    ignored("log_dir", false),
+    ignored("log_max_size", false),
+    ignored("log_max_num", false),
+    ignored("logtostderr", true),
+    ignored("alsologtostderr", true),
+    ignored("stderrthreshold", false),
+    ignored("vmodule", false),
+    ignored("log_backtrace_at", false),
+    ignored("pid_dir", false),
+    ignored("local_ip", false),
+    ignored("client_cert_file", false),
+    ignored("client_key_file", false),
+    ignored("external_ip", false),
+    ignored("external_port", false),
+    ignored("insecure_address", false),
+    ignored("insecure_port", false),
 ];
 
 const CONTAINER_SERVER_KEYS: &[Key] = &[

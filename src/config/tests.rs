@@ -115,7 +115,7 @@ fn every_key_of_the_synchronizer_acts() {
         _ => String::new(),
     };
     let before = format!("{:?}", Config::from_json(&format!("{{{LEAST}}}")).unwrap());
-    for entry in SYNCHRONIZER.keys.iter().filter(|entry| entry.kind != Kind::Ignored) {
+    for entry in SYNCHRONIZER.keys.iter().filter(|entry| !entry.kind.is_ignored()) {
         let (cert, key) = (cert.path().to_str().unwrap(), key.path().to_str().unwrap());
         let members = match entry.name {
             "storage_key" | "storage_cert" => format!("\"storage_cert\":{cert:?},\"storage_key\":{key:?}"),
@@ -436,7 +436,23 @@ fn a_certificate_needs_its_key_and_a_key_its_certificate() {
     let (cert, key) = (cert.path().to_str().unwrap(), key.path().to_str().unwrap());
     wrong(&format!("\"storage_cert\":{cert:?}"), "storage_key", "required with storage_cert");
     wrong(&format!("\"server_key_file\":{key:?}"), "server_cert_file", "required with server_key_file");
+    wrong(&format!("\"ca_file\":{cert:?}"), "server_cert_file", "required with ca_file");
     wrong("\"storage_ca\":\"./none.pem\"", "storage_ca", "looked in ");
+    wrong(&format!("\"storage_ca\":{key:?}"), "storage_ca", "no certificate in it");
+}
+
+#[test]
+fn a_key_that_is_encrypted_or_of_another_certificate_is_refused() {
+    let ((cert, _), (_, other)) = (pair(), pair());
+    let members = |cert: &std::path::Path, key: &std::path::Path| {
+        format!("\"server_cert_file\":{cert:?},\"server_key_file\":{key:?}")
+    };
+    wrong(&members(cert.path(), other.path()), "server_key_file", "does not fit the certificate");
+    wrong(&members(other.path(), other.path()), "server_cert_file", "no certificate in it");
+    wrong(&members(cert.path(), cert.path()), "server_key_file", "no private key in it");
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    std::fs::write(other.path(), encrypted).unwrap();
+    wrong(&members(cert.path(), other.path()), "server_key_file", "openssl pkey");
 }
 
 #[test]

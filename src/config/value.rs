@@ -36,7 +36,7 @@ pub enum SecretSource {
 pub fn from_json(kind: Kind, value: &Value) -> Result<Plain, String> {
     let wrong = || must_be(kind);
     match (kind, value) {
-        (Kind::Ignored, _) => Ok(Plain::Text(String::new())),
+        (Kind::Ignored { .. }, _) => Ok(Plain::Text(String::new())),
         (Kind::Text | Kind::TextOrNumber, Value::String(text)) => Ok(Plain::Text(text.clone())),
         (Kind::TextOrNumber, Value::Number(number)) if !number.is_f64() => {
             Ok(Plain::Text(number.to_string()))
@@ -63,7 +63,7 @@ pub fn from_json(kind: Kind, value: &Value) -> Result<Plain, String> {
 pub fn from_text(kind: Kind, text: &str) -> Result<Plain, String> {
     let wrong = || must_be(kind);
     match kind {
-        Kind::Ignored => Ok(Plain::Text(String::new())),
+        Kind::Ignored { .. } => Ok(Plain::Text(String::new())),
         Kind::Text | Kind::TextOrNumber => Ok(Plain::Text(text.to_owned())),
         Kind::Choice(choices) => chosen(choices, text).ok_or_else(wrong),
         Kind::Number { min, max } => within(text.trim().parse().ok(), min, max).ok_or_else(wrong),

@@ -171,10 +171,15 @@ fn pair(cert: &Path, key: &Path) -> Result<Identity, TlsError> {
     let private = private_key(key)?;
     // A key that ring cannot read, and one that belongs to another certificate, both end here.
     CertifiedKey::from_der(chain.clone(), private.clone_key(), &ring::default_provider()).map_err(
-        |error| TlsError::KeyMismatch {
-            key: key.to_owned(),
-            cert: cert.to_owned(),
-            reason: error.to_string(),
+        |error| match error {
+            rustls::Error::InvalidCertificate(_) => {
+                TlsError::BadCertificate { path: cert.to_owned(), reason: error.to_string() }
+            }
+            _ => TlsError::KeyMismatch {
+                key: key.to_owned(),
+                cert: cert.to_owned(),
+                reason: error.to_string(),
+            },
         },
     )?;
     Ok((chain, private))
