@@ -8,3 +8,4 @@
 pub mod paas;
 mod request;
 pub mod storage;
+pub mod workload;
