@@ -1,28 +1,26 @@
 //! The HTTP side of the simulated bcs-storage (protocol.md 1).
 
+use super::Shared;
 use super::collection::{Behaviour, Collection, Generation, Listed};
 use super::document::{Shown, Style, append};
 use super::faults::{Call, Fault};
 use super::projection::Projection;
 use super::watch::{self, BREAK};
-use super::{OpenStream, Shared};
 use crate::front::{Body, Handler, Request, Response};
 use crate::sandbox::request::{Query, segments};
 use base64::Engine;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Codes of refusals, old and new generation; nobody may depend on them.
 const REFUSED: i64 = 1_405_085;
 const NOT_FOUND_OLD: i64 = 1_405_087;
 const NOT_FOUND_NEW: i64 = 1_405_404;
 
-/// Answers requests for one server; its streams end when `alive` becomes false.
+/// Answers requests.
 pub(super) struct Api {
     pub(super) shared: Arc<Shared>,
-    pub(super) alive: Arc<AtomicBool>,
 }
 
 impl Handler for Api {
@@ -95,7 +93,7 @@ impl Api {
         if complete {
             self.shared.end_list(cluster);
         }
-        self.answer(cluster, fault, body)
+        answer(fault, body)
     }
 
     fn get(&self, cluster: &str, place: Place<'_>, namespace: &str, name: &str) -> Response {
@@ -125,7 +123,7 @@ impl Api {
             }
             (None, _) => envelope(false, NOT_FOUND_OLD, "resource does not exist", &json!({})),
         };
-        self.answer(cluster, fault, body)
+        answer(fault, body)
     }
 
     fn watch(&self, cluster: &str, resource: &str, body: &[u8]) -> Response {
@@ -143,58 +141,49 @@ impl Api {
             return bytes(200, "application/json", BREAK.to_vec());
         }
         if let Some(fault) = fault.filter(|fault| !matches!(fault, Fault::Delay(_))) {
-            return self.answer(cluster, Some(fault), br#"{"type":1,"value":{"_id":"5f0c"#.to_vec());
+            return answer(Some(fault), br#"{"type":1,"value":{"_id":"5f0c"#.to_vec());
         }
-        let open = OpenStream::watch(&self.shared, cluster, &self.alive);
+        let (shared, cluster) = (self.shared.clone(), cluster.to_owned());
         stream(move |out| {
-            if matches!(fault, Some(Fault::Delay(time)) if !open.watcher.rest(Some(time))) {
-                return Ok(());
+            if let Some(Fault::Delay(time)) = fault {
+                watch::rest(out, Some(time))?;
             }
-            if foreign {
-                out.flush()?;
-                open.watcher.rest(None);
-                return Ok(());
+            match foreign {
+                true => watch::rest(out, None),
+                false => watch::stream(&shared, &cluster, behaviour, out),
             }
-            watch::stream(&open.shared, &open.watcher, behaviour, out)
         })
     }
+}
 
-    /// The true `body`, or what `fault` makes of it.
-    fn answer(&self, cluster: &str, fault: Option<Fault>, body: Vec<u8>) -> Response {
-        const JSON: &str = "application/json";
-        let success = |data: Value| bytes(200, JSON, envelope(true, 0, "success", &data));
-        match fault {
-            None => bytes(200, JSON, body),
-            Some(Fault::Refuse) => refused(REFUSED, "the storage was told to refuse".to_owned()),
-            Some(Fault::Error500) => bytes(500, "text/plain", b"internal error\n".to_vec()),
-            Some(Fault::Html) => {
-                bytes(200, "text/html", b"<html><body><h1>Bad Gateway</h1></body></html>".to_vec())
-            }
-            Some(Fault::Truncated) => {
-                let half = body.len() / 2;
-                bytes(200, JSON, body.into_iter().take(half).collect())
-            }
-            Some(Fault::DataNull) => success(Value::Null),
-            Some(Fault::DataObject) => success(json!({})),
-            Some(Fault::Empty) => success(json!([])),
-            Some(Fault::Hang) => {
-                let open = OpenStream::waiting(&self.shared, cluster, &self.alive);
-                stream(move |out| {
-                    out.flush()?;
-                    open.watcher.rest(None);
-                    Ok(())
-                })
-            }
-            Some(Fault::Close) => stream(move |out| {
-                out.write_all(&body[..body.len() / 2])?;
-                out.flush()?;
-                Err(io::ErrorKind::ConnectionAborted.into())
-            }),
-            Some(Fault::Delay(time)) => {
-                let open = OpenStream::waiting(&self.shared, cluster, &self.alive);
-                stream(move |out| if open.watcher.rest(Some(time)) { out.write_all(&body) } else { Ok(()) })
-            }
+/// The true `body`, or what `fault` makes of it.
+fn answer(fault: Option<Fault>, body: Vec<u8>) -> Response {
+    const JSON: &str = "application/json";
+    let success = |data: Value| bytes(200, JSON, envelope(true, 0, "success", &data));
+    match fault {
+        None => bytes(200, JSON, body),
+        Some(Fault::Refuse) => refused(REFUSED, "the storage was told to refuse".to_owned()),
+        Some(Fault::Error500) => bytes(500, "text/plain", b"internal error\n".to_vec()),
+        Some(Fault::Html) => {
+            bytes(200, "text/html", b"<html><body><h1>Bad Gateway</h1></body></html>".to_vec())
         }
+        Some(Fault::Truncated) => {
+            let half = body.len() / 2;
+            bytes(200, JSON, body.into_iter().take(half).collect())
+        }
+        Some(Fault::DataNull) => success(Value::Null),
+        Some(Fault::DataObject) => success(json!({})),
+        Some(Fault::Empty) => success(json!([])),
+        Some(Fault::Hang) => stream(|out| watch::rest(out, None)),
+        Some(Fault::Close) => stream(move |out| {
+            out.write_all(&body[..body.len() / 2])?;
+            out.flush()?;
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }),
+        Some(Fault::Delay(time)) => stream(move |out| {
+            watch::rest(out, Some(time))?;
+            out.write_all(&body)
+        }),
     }
 }
 

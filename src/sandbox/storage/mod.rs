@@ -30,8 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use watch::Watcher;
+use watch::Inbox;
 
 /// What was asked so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +41,8 @@ pub struct Counters {
     pub get: usize,
     /// Watches begun.
     pub watch: usize,
-    /// Watches open now. One whose client left counts until the next event is written to it.
+    /// Watches whose subscription has begun and whose client is there, as far as a fifth of a
+    /// second ago.
     pub open_watches: usize,
     /// Most clusters whose listing was under way at once: from a first page to a short one.
     pub peak_listings: usize,
@@ -53,7 +53,7 @@ struct State {
     faults: FaultTable,
     counters: Counters,
     listing: BTreeSet<String>,
-    watchers: Vec<Arc<Watcher>>,
+    subscriptions: Vec<(String, Arc<Inbox>)>,
     rng: fastrand::Rng,
 }
 
@@ -75,7 +75,7 @@ impl SimStorage {
             faults: FaultTable::default(),
             counters: Counters::default(),
             listing: BTreeSet::new(),
-            watchers: Vec::new(),
+            subscriptions: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state) }) }
@@ -136,31 +136,21 @@ impl SimStorage {
         self.shared.state.lock().counters.clone()
     }
 
-    /// What answers requests, for a server of the caller's. Streams end with the connection, or
-    /// by [`Faults::end_streams`].
+    /// What answers requests, for a server of the caller's.
     pub fn handler(&self) -> Arc<dyn Handler> {
-        self.handler_while(Arc::new(AtomicBool::new(true)))
-    }
-
-    fn handler_while(&self, alive: Arc<AtomicBool>) -> Arc<dyn Handler> {
-        Arc::new(api::Api { shared: self.shared.clone(), alive })
+        Arc::new(api::Api { shared: self.shared.clone() })
     }
 
     /// Serves `listener`. Dropping the server stops it and its streams, and keeps the documents:
     /// they can be served again, on the same port.
     pub fn serve(&self, listener: TcpListener) -> io::Result<SimServer> {
-        let alive = Arc::new(AtomicBool::new(true));
-        let handler = self.handler_while(alive.clone());
-        let front = Front::start("sim-storage", listener, None, limits(), handler)?;
-        Ok(SimServer { front, alive, shared: self.shared.clone() })
+        Ok(SimServer { front: Front::start("sim-storage", listener, None, limits(), self.handler())? })
     }
 }
 
 /// A simulated storage at work on a port; stops when dropped.
 pub struct SimServer {
     front: Front,
-    alive: Arc<AtomicBool>,
-    shared: Arc<Shared>,
 }
 
 impl SimServer {
@@ -175,21 +165,12 @@ impl SimServer {
     }
 }
 
-impl Drop for SimServer {
-    fn drop(&mut self) {
-        // Streams wait for events, not for their sockets: the front could not end them.
-        self.alive.store(false, Ordering::SeqCst);
-        let watchers = self.shared.state.lock().watchers.clone();
-        watchers.iter().for_each(|watcher| watcher.wake());
-    }
-}
-
 impl State {
     /// Tells the watchers of `cluster` about a change, unless a fault keeps it from them.
     fn publish(&mut self, cluster: &str, event: Event) {
         if self.faults.lets_pass(cluster) {
-            for watcher in self.watchers.iter().filter(|watcher| watcher.cluster == cluster) {
-                watcher.push(event.clone());
+            for (_, inbox) in self.subscriptions.iter().filter(|(of, _)| of == cluster) {
+                inbox.push(event.clone());
             }
         }
     }
@@ -198,9 +179,9 @@ impl State {
 impl Shared {
     /// Tells the watchers of `cluster` (or [`EVERY`]), whatever the faults say.
     fn tell(&self, cluster: &str, event: &Event) {
-        for watcher in &self.state.lock().watchers {
-            if cluster == EVERY || watcher.cluster == cluster {
-                watcher.push(event.clone());
+        for (of, inbox) in &self.state.lock().subscriptions {
+            if cluster == EVERY || of == cluster {
+                inbox.push(event.clone());
             }
         }
     }
@@ -227,37 +208,26 @@ impl Shared {
     }
 }
 
-/// A stream from its request to its end: registered, and counted if it is a watch.
-struct OpenStream {
+/// A watch between its subscription and its end.
+struct Subscription {
     shared: Arc<Shared>,
-    watcher: Arc<Watcher>,
-    counted: usize,
+    inbox: Arc<Inbox>,
 }
 
-impl OpenStream {
-    /// A watch of `cluster`.
-    fn watch(shared: &Arc<Shared>, cluster: &str, alive: &Arc<AtomicBool>) -> Self {
-        Self::open(shared, cluster, alive, 1)
-    }
-
-    /// Anything else that keeps a client waiting.
-    fn waiting(shared: &Arc<Shared>, cluster: &str, alive: &Arc<AtomicBool>) -> Self {
-        Self::open(shared, cluster, alive, 0)
-    }
-
-    fn open(shared: &Arc<Shared>, cluster: &str, alive: &Arc<AtomicBool>, counted: usize) -> Self {
-        let watcher = Arc::new(Watcher::new(cluster, alive.clone()));
+impl Subscription {
+    fn new(shared: &Arc<Shared>, cluster: &str) -> Self {
+        let inbox = Arc::<Inbox>::default();
         let mut state = shared.state.lock();
-        state.watchers.push(watcher.clone());
-        state.counters.open_watches += counted;
-        Self { shared: shared.clone(), watcher, counted }
+        state.subscriptions.push((cluster.to_owned(), inbox.clone()));
+        state.counters.open_watches = state.subscriptions.len();
+        Self { shared: shared.clone(), inbox }
     }
 }
 
-impl Drop for OpenStream {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        state.counters.open_watches -= self.counted;
-        state.watchers.retain(|watcher| !Arc::ptr_eq(watcher, &self.watcher));
+        state.subscriptions.retain(|(_, inbox)| !Arc::ptr_eq(inbox, &self.inbox));
+        state.counters.open_watches = state.subscriptions.len();
     }
 }

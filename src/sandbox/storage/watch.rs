@@ -1,14 +1,13 @@
 //! One watch stream: an inbox with a bound, and the loop that writes it out (protocol.md 1.3).
 
-use super::Shared;
 use super::collection::{Behaviour, DELETE, Event};
 use super::document::{Document, Shown, Style, append};
 use super::projection::Projection;
+use super::{Shared, Subscription};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Events that wait for a slow reader; one more ends its stream, so that it holds no memory
@@ -20,124 +19,102 @@ const BATCH_MAX: usize = 16;
 /// The event that ends a stream.
 pub(super) const BREAK: &[u8] = br#"{"type":-1,"value":null}"#;
 
-/// The receiving end of one stream.
-pub(super) struct Watcher {
-    pub(super) cluster: String,
-    server: Arc<AtomicBool>,
-    inbox: Mutex<Inbox>,
+/// Between two looks whether the client is still there, which only a flush tells.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Events on their way to one stream.
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Inbox {
+struct Waiting {
     events: VecDeque<Event>,
-    subscribed: bool,
     full: bool,
 }
 
-impl Watcher {
-    /// A stream of `cluster` that ends when `server` becomes false.
-    pub(super) fn new(cluster: &str, server: Arc<AtomicBool>) -> Self {
-        Self { cluster: cluster.to_owned(), server, inbox: Mutex::default(), changed: Condvar::new() }
-    }
-
-    /// Adds an event, if the subscription has begun.
+impl Inbox {
+    /// Adds an event.
     pub(super) fn push(&self, event: Event) {
-        let mut inbox = self.inbox.lock();
-        if !inbox.subscribed || inbox.full {
-            return;
-        }
-        if inbox.events.len() >= INBOX_MAX {
-            inbox.events.clear();
-            inbox.full = true;
-        } else {
-            inbox.events.push_back(event);
+        let mut waiting = self.waiting.lock();
+        if waiting.events.len() >= INBOX_MAX {
+            waiting.events.clear();
+            waiting.full = true;
+        } else if !waiting.full {
+            waiting.events.push_back(event);
         }
         self.changed.notify_all();
     }
 
-    /// Makes the loop look at its server again.
-    pub(super) fn wake(&self) {
-        let _inbox = self.inbox.lock();
-        self.changed.notify_all();
-    }
-
-    pub(super) fn serves(&self) -> bool {
-        self.server.load(Ordering::SeqCst)
-    }
-
-    /// Waits, for ever without `time`; `false`: the server stopped.
-    pub(super) fn rest(&self, time: Option<Duration>) -> bool {
-        let deadline = time.map(|time| Instant::now() + time);
-        let mut inbox = self.inbox.lock();
-        while self.serves() {
-            match deadline {
-                None => self.changed.wait(&mut inbox),
-                Some(deadline) if self.changed.wait_until(&mut inbox, deadline).timed_out() => return true,
-                Some(_) => {}
-            }
-        }
-        false
-    }
-
-    /// The next events, together with what follows them within `near`; `None`: the stream ends.
+    /// The next events, together with what follows them within `near`; none after [`TICK`];
+    /// `None`: the reader was too slow.
     fn take(&self, near: Duration) -> Option<Vec<Event>> {
-        let mut inbox = self.inbox.lock();
-        while inbox.events.is_empty() && !inbox.full && self.serves() {
-            self.changed.wait(&mut inbox);
+        let mut waiting = self.waiting.lock();
+        if waiting.events.is_empty() && !waiting.full {
+            self.changed.wait_for(&mut waiting, TICK);
         }
         let deadline = Instant::now() + near;
-        while inbox.events.len() < BATCH_MAX && !near.is_zero() && !inbox.full && self.serves() {
-            if self.changed.wait_until(&mut inbox, deadline).timed_out() {
+        while (1..BATCH_MAX).contains(&waiting.events.len()) && !near.is_zero() {
+            if self.changed.wait_until(&mut waiting, deadline).timed_out() {
                 break;
             }
         }
-        if inbox.full || !self.serves() {
+        if waiting.full {
             return None;
         }
-        let count = inbox.events.len().min(BATCH_MAX);
-        Some(inbox.events.drain(..count).collect())
+        let count = waiting.events.len().min(BATCH_MAX);
+        Some(waiting.events.drain(..count).collect())
     }
 }
 
-/// Writes the stream of `watcher` until it ends.
+/// Sends the head and then nothing, for ever without `time`; an error: the client is gone.
+pub(super) fn rest(out: &mut dyn Write, time: Option<Duration>) -> io::Result<()> {
+    let deadline = time.map(|time| Instant::now() + time);
+    loop {
+        out.flush()?;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match left {
+            Some(Duration::ZERO) => return Ok(()),
+            left => std::thread::sleep(left.unwrap_or(TICK).min(TICK)),
+        }
+    }
+}
+
+/// Writes the stream of one watch of `cluster` until it ends.
 pub(super) fn stream(
-    shared: &Shared,
-    watcher: &Watcher,
+    shared: &Arc<Shared>,
+    cluster: &str,
     behaviour: Behaviour,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    out.flush()?;
-    if !watcher.rest(Some(behaviour.subscription_delay)) {
-        return Ok(());
-    }
-    watcher.inbox.lock().subscribed = true;
-    while let Some(mut events) = watcher.take(behaviour.reorder_within) {
+    rest(out, Some(behaviour.subscription_delay))?;
+    let subscription = Subscription::new(shared, cluster);
+    while let Some(mut events) = subscription.inbox.take(behaviour.reorder_within) {
         if !behaviour.reorder_within.is_zero() {
             shuffle_near(&mut events, &mut shared.state.lock().rng);
         }
         for event in events {
-            let mut bytes = Vec::new();
-            let last = match event {
-                Event::End(false) => return Err(io::ErrorKind::ConnectionAborted.into()),
-                Event::End(true) => {
-                    bytes.extend_from_slice(BREAK);
-                    true
-                }
-                event => {
-                    render(shared, behaviour, event, &mut bytes);
-                    false
-                }
+            let end = match event {
+                Event::End(broken) => Some(broken),
+                _ => None,
             };
+            if end == Some(false) {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            let mut bytes = Vec::new();
+            render(shared, behaviour, event, &mut bytes);
             if behaviour.newline {
                 bytes.push(b'\n');
             }
             out.write_all(&bytes)?;
             out.flush()?;
-            if last {
+            if end.is_some() {
                 return Ok(());
             }
         }
+        out.flush()?;
     }
     Ok(())
 }
@@ -162,7 +139,7 @@ fn render(shared: &Shared, behaviour: Behaviour, event: Event, bytes: &mut Vec<u
             let _ = write!(bytes, r#"{{"type":{DELETE},"value":{{"_id":"{id}"}}}}"#);
         }
         Event::Raw(raw) => bytes.extend_from_slice(&raw),
-        Event::End(_) => {}
+        Event::End(_) => bytes.extend_from_slice(BREAK),
     }
 }
 
@@ -178,20 +155,19 @@ fn shuffle_near(events: &mut [Event], rng: &mut fastrand::Rng) {
 mod tests {
     use super::*;
 
-    fn watcher() -> Watcher {
-        let watcher = Watcher::new("c", Arc::new(AtomicBool::new(true)));
-        watcher.inbox.lock().subscribed = true;
-        watcher
+    #[test]
+    fn a_reader_that_is_too_slow_loses_its_stream_and_holds_nothing() {
+        let inbox = Inbox::default();
+        for number in 0..=INBOX_MAX {
+            inbox.push(Event::Gone(number.to_string()));
+        }
+        assert!(inbox.take(Duration::ZERO).is_none());
+        assert_eq!(inbox.waiting.lock().events.len(), 0);
     }
 
     #[test]
-    fn a_reader_that_is_too_slow_loses_its_stream_and_holds_nothing() {
-        let watcher = watcher();
-        for number in 0..=INBOX_MAX {
-            watcher.push(Event::Gone(number.to_string()));
-        }
-        assert!(watcher.take(Duration::ZERO).is_none());
-        assert_eq!(watcher.inbox.lock().events.len(), 0);
+    fn an_idle_stream_looks_after_its_client() {
+        assert!(Inbox::default().take(Duration::from_millis(5)).is_some_and(|events| events.is_empty()));
     }
 
     #[test]
@@ -209,14 +185,5 @@ mod tests {
         assert!(!seen.is_sorted());
         seen.sort_unstable();
         assert!(seen.into_iter().eq(0..100));
-    }
-
-    #[test]
-    fn a_server_that_stops_ends_the_wait() {
-        let watcher = watcher();
-        watcher.server.store(false, Ordering::SeqCst);
-        watcher.wake();
-        assert!(watcher.take(Duration::ZERO).is_none());
-        assert!(!watcher.rest(None));
     }
 }
