@@ -1,1 +1,15 @@
-//! (to be written)
+//! What anyone can see and an operator can steer: status JSON, page, health, metrics.
+//!
+//! Everything is taken from a [`StatusSource`](crate::sync::snapshot::StatusSource) and a
+//! [`MetricsSource`](crate::sync::numbers::MetricsSource) at the moment it is asked for; nothing is
+//! stored here, and nothing here knows how the numbers come about.
+
+mod access;
+mod metrics;
+mod page;
+mod process;
+mod status;
+
+pub use metrics::MetricsServer;
+pub use process::ProcessCollector;
+pub use status::StatusServer;

@@ -1,0 +1,209 @@
+//! The status service: the routes of interface.md 3.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::access::{self, Denied};
+use super::page;
+use crate::config::Secret;
+use crate::front::{Counters, Front, Handler, Limits, Request, Response};
+use crate::sync::snapshot::{Control, ControlOutcome, Health, StatusSource};
+
+/// The status service at work; stops when dropped.
+pub struct StatusServer {
+    front: Front,
+}
+
+impl StatusServer {
+    /// Serves `source` on `listener`. Without `token` only loopback peers may steer.
+    ///
+    /// # Errors
+    /// As [`Front::start`].
+    pub fn start(
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        token: Option<Secret>,
+        source: Arc<dyn StatusSource>,
+    ) -> io::Result<Self> {
+        let limits = Limits { body: 64 * 1024, ..Limits::default() };
+        Ok(Self { front: Front::start("status", listener, tls, limits, Arc::new(Routes { token, source }))? })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.front.addr()
+    }
+
+    /// What happened on the port.
+    pub fn counters(&self) -> Counters {
+        self.front.counters()
+    }
+
+    /// Stops, as [`Front::stop`].
+    pub fn stop(self) {
+        self.front.stop();
+    }
+}
+
+/// What a path means.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Page,
+    Health,
+    Ready,
+    Status,
+    Assignment,
+    Deletes,
+    Cluster(String),
+    Rejected(String),
+    Control(String, Control),
+}
+
+impl Route {
+    fn parse(path: &str) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Page,
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Ready,
+            "/api/v1/status" => Self::Status,
+            "/api/v1/assignment" => Self::Assignment,
+            "/api/v1/deletes" => Self::Deletes,
+            _ => return Self::parse_cluster(path.strip_prefix("/api/v1/clusters/")?),
+        })
+    }
+
+    fn parse_cluster(rest: &str) -> Option<Self> {
+        let (id, action) = rest.split_once('/').map_or((rest, None), |(id, action)| (id, Some(action)));
+        let id = percent_encoding::percent_decode_str(id).decode_utf8().ok()?.into_owned();
+        if id.is_empty() {
+            return None;
+        }
+        Some(match action {
+            None => Self::Cluster(id),
+            Some("rejected") => Self::Rejected(id),
+            Some("sync") => Self::Control(id, Control::Sync),
+            Some("deletes/approve") => Self::Control(id, Control::ApproveDeletes),
+            Some("pause") => Self::Control(id, Control::Pause),
+            Some("resume") => Self::Control(id, Control::Resume),
+            Some(_) => return None,
+        })
+    }
+
+    /// Methods, as the `Allow` header names them.
+    fn allowed(&self) -> &'static str {
+        if matches!(self, Self::Control(..)) { "POST" } else { "GET, HEAD" }
+    }
+}
+
+struct Routes {
+    token: Option<Secret>,
+    source: Arc<dyn StatusSource>,
+}
+
+impl Handler for Routes {
+    fn handle(&self, request: Request) -> Response {
+        let mut response = self.answer(&request);
+        response.headers.push(("cache-control", "no-store".into()));
+        response.headers.push(("x-content-type-options", "nosniff".into()));
+        response
+    }
+}
+
+impl Routes {
+    fn answer(&self, request: &Request) -> Response {
+        let Some(route) = Route::parse(&request.path) else {
+            return Response::error(404, "not_found", "no such path; GET /api/v1/status has the whole state");
+        };
+        let allowed = route.allowed();
+        if !allowed.split(", ").any(|method| method == request.method) {
+            let message = format!("this path takes {allowed}");
+            let mut response = Response::error(405, "method_not_allowed", &message);
+            response.headers.push(("allow", allowed.into()));
+            return response;
+        }
+        match route {
+            Route::Page => page::response(&self.source.status()),
+            Route::Health => health(&self.source.health()),
+            Route::Ready => health(&self.source.readiness()),
+            Route::Status => Response::json(200, &self.source.status()),
+            Route::Assignment => Response::json(200, &self.source.assignment()),
+            Route::Deletes => Response::json(200, &json!({"deletes": self.source.deletes()})),
+            Route::Cluster(id) => match self.source.cluster(&id) {
+                Some(cluster) => Response::json(200, &cluster),
+                None => unknown(&id),
+            },
+            Route::Rejected(id) => match self.source.rejected(&id) {
+                Some(rejected) => Response::json(200, &json!({"cluster_id": id, "rejected": rejected})),
+                None => unknown(&id),
+            },
+            Route::Control(id, control) => match access::check(self.token.as_ref(), request) {
+                Ok(()) => self.control(&id, control, request),
+                Err(denied) => deny(&denied),
+            },
+        }
+    }
+
+    fn control(&self, id: &str, control: Control, request: &Request) -> Response {
+        match self.source.control(id, control) {
+            ControlOutcome::Accepted => {
+                log::info!("{control:?} of {id} asked for by {}", request.peer.ip());
+                Response::json(202, &json!({"cluster_id": id, "accepted": true}))
+            }
+            ControlOutcome::UnknownCluster => unknown(id),
+        }
+    }
+}
+
+fn health(health: &Health) -> Response {
+    Response::json(if health.ok { 200 } else { 503 }, health)
+}
+
+fn unknown(id: &str) -> Response {
+    let message =
+        format!("this instance does not have cluster {id}; GET /api/v1/assignment tells which one does");
+    Response::error(404, "unknown_cluster", &message)
+}
+
+fn deny(denied: &Denied) -> Response {
+    match denied {
+        Denied::Token => {
+            let message = "send the token of admin_token_file as Authorization: Bearer TOKEN";
+            let mut response = Response::error(401, "unauthorized", message);
+            response.headers.push(("www-authenticate", "Bearer".into()));
+            response
+        }
+        Denied::NotLocal(message) => Response::error(403, "forbidden", message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_mean_what_the_interface_says() {
+        let id = || "BCS-K8S-1".to_string();
+        for (path, expected) in [
+            ("/", Some(Route::Page)),
+            ("/healthz", Some(Route::Health)),
+            ("/api/v1/clusters/BCS-K8S-1", Some(Route::Cluster(id()))),
+            ("/api/v1/clusters/BCS%2dK8S%2D1/rejected", Some(Route::Rejected(id()))),
+            (
+                "/api/v1/clusters/BCS-K8S-1/deletes/approve",
+                Some(Route::Control(id(), Control::ApproveDeletes)),
+            ),
+            ("/api/v1/clusters/", None),
+            ("/api/v1/clusters//sync", None),
+            ("/api/v1/clusters/%ff", None),
+            ("/api/v1/clusters/a/b", None),
+            ("/healthz/", None),
+            ("//", None),
+            ("/../etc/passwd", None),
+        ] {
+            assert_eq!(Route::parse(path), expected, "{path}");
+        }
+    }
+}
