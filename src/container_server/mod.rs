@@ -97,14 +97,13 @@ impl ContainerServer {
             let what = what.to_owned();
             move |source| StartError::Port { what, source }
         };
-        let api =
-            Front::start("container", listener, tls.clone(), limits(config.body_limit, CONNECTIONS), api)
-                .map_err(port("port"))?;
+        let api = Front::start("container", listener, tls, limits(config.body_limit, CONNECTIONS), api)
+            .map_err(port("port"))?;
         let metrics = Arc::new(|_: Request| Response::json(404, &serde_json::Value::Null));
         let metrics = Front::start(
             "cont metrics",
             metric_listener,
-            tls,
+            None,
             limits(HEAD_LIMIT, METRIC_CONNECTIONS),
             metrics,
         )

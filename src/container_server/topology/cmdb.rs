@@ -10,7 +10,6 @@ use crate::http::{self, Client, Method, Options, Request};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -105,8 +104,7 @@ impl CmdbTopology {
         };
         let response = self.http.send(&request).map_err(|error| error.to_string())?;
         let status = response.status;
-        let mut body = Vec::new();
-        response.body.take(ANSWER_LIMIT).read_to_end(&mut body).map_err(|error| error.to_string())?;
+        let body = response.bytes(ANSWER_LIMIT).map_err(|error| error.to_string())?;
         if status != 200 {
             return Err(format!("HTTP {status}"));
         }
