@@ -11,12 +11,14 @@
 //! * `placement`: annotations to module
 //! * `time`: RFC 3339 to the CMDB's local times
 //! * `repair`: what to leave out of a field that was refused or is too long
+//! * `parts`: such a field taken apart
 
 mod envelope;
 mod json;
 mod kubernetes;
 mod mend;
 mod mesos;
+mod parts;
 mod placement;
 mod read;
 pub mod repair;

@@ -3,9 +3,7 @@
 //! A repair is a pure function of the unrepaired text: the same text gives the same repair on
 //! every instance, at every start, so a repaired record compares equal to what the CMDB holds.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
+use super::parts::Parts;
 use crate::model::{Field, FieldKind};
 
 /// Bytes the CMDB takes in a long text field (protocol.md 2).
@@ -14,8 +12,6 @@ pub const LONG_TEXT_LIMIT: usize = 2000;
 const TOO_LONG: i64 = 1_199_015;
 /// Code of a text that its pattern refuses (protocol.md 2).
 const PATTERN: i64 = 1_199_016;
-/// kubectl's own copy of the object: by far the longest annotation, and of no use to a consumer.
-const LAST_APPLIED: &str = "\"kubectl.kubernetes.io/last-applied-configuration\"";
 
 /// The steps taken to make one field acceptable. They add up: entries are dropped, then the rest
 /// is shortened; a cleared field is cleared whatever was tried before.
@@ -104,160 +100,108 @@ pub fn shorten(field: Field, value: &str, limit: usize) -> String {
     if shortened.len() <= limit { shortened } else { String::new() }
 }
 
-/// How a text is put together.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// `{"key":"value",…}`: labels and annotations.
-    Entries,
-    /// `[…]`: volumes, and containers of a taskgroup.
-    List,
-    /// `{"name":[…],…}`: containers of a Pod.
-    Lists,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// An entry or an element, as serialised.
-struct Part<'v> {
-    /// Which of several lists it is in.
-    list: usize,
-    /// Key of an entry, with its quotes; empty for an element.
-    key: &'v str,
-    /// Value or element.
-    text: &'v str,
-}
+    /// Follows the ladder: each code with the text the step leads to, then the end.
+    fn check(field: Field, value: &str, steps: &[(i64, &str)]) {
+        let mut repairs = Repairs::default();
+        assert_eq!(repairs.apply(field, value), value);
+        for (code, expected) in steps {
+            repairs = repairs.next(field, *code).unwrap();
+            assert_eq!(repairs.apply(field, value), *expected, "{} after {code}", field.name());
+        }
+    }
 
-/// A field taken apart into what may be left out.
-struct Parts<'v> {
-    shape: Shape,
-    /// Names of the lists, with their quotes.
-    lists: Vec<&'v str>,
-    parts: Vec<Part<'v>>,
-}
+    #[test]
+    fn a_refused_pattern_drops_exactly_the_entries_with_white_space_or_nothing_in_them() {
+        let value = r#"{"":"x","a":"","b":"c d","e f":"g","h":"i\nj","k":"\"","l":"m","n":" "}"#;
+        for field in [Field::Labels, Field::Annotations] {
+            check(field, value, &[(PATTERN, r#"{"h":"i\nj","k":"\"","l":"m"}"#), (PATTERN, "{}")]);
+            check(field, r#"{"a":"b c"}"#, &[(PATTERN, "{}"), (PATTERN, "{}")]);
+        }
+    }
 
-impl<'v> Parts<'v> {
-    /// `None` if the text does not have the form this service writes.
-    fn parse(field: Field, value: &'v str) -> Option<Self> {
-        let entries = matches!(field, Field::Labels | Field::Annotations);
-        let mut taken = Self { shape: Shape::List, lists: Vec::new(), parts: Vec::new() };
-        if entries {
-            taken.shape = Shape::Entries;
-            let Members(members) = serde_json::from_str(value).ok()?;
-            taken.parts.extend(members.into_iter().map(|(key, text)| Part { list: 0, key, text }));
-        } else if value.starts_with('{') {
-            taken.shape = Shape::Lists;
-            let Members(members) = serde_json::from_str(value).ok()?;
-            for (list, (name, elements)) in members.into_iter().enumerate() {
-                taken.lists.push(name);
-                taken.push_elements(list, elements)?;
+    #[test]
+    fn a_text_that_is_too_long_loses_its_biggest_entries() {
+        let entry = |key: &str, size: usize| format!("\"{key}\":\"{}\"", "x".repeat(size));
+        let applied = entry("kubectl.kubernetes.io/last-applied-configuration", 10);
+        let (a, b, c) = (entry("a", 900), entry("b", 900), entry("c", 300));
+        let whole = format!("{{{a},{b},{c},{applied}}}");
+        check(Field::Annotations, &whole, &[(TOO_LONG, &format!("{{{a},{c}}}")), (TOO_LONG, "{}")]);
+        let fits = format!("{{{a},{b},{applied}}}");
+        check(Field::Annotations, &fits, &[(TOO_LONG, &fits), (TOO_LONG, "{}")]);
+        let applied_alone_is_too_much = format!("{{{a},{b},{},{applied}}}", entry("c", 130));
+        let without = format!("{{{a},{b},{}}}", entry("c", 130));
+        check(Field::Annotations, &applied_alone_is_too_much, &[(TOO_LONG, &without)]);
+    }
+
+    #[test]
+    fn lists_lose_elements() {
+        let element = |size: usize| format!("{{\"name\":\"{}\"}}", "x".repeat(size));
+        let (small, big) = (element(10), element(1990));
+        let list = format!("[{small},{big},{small}]");
+        let rest = format!("[{small},{small}]");
+        check(Field::Volumes, &list, &[(TOO_LONG, &rest), (TOO_LONG, "")]);
+        check(Field::Containers, &list, &[(TOO_LONG, &rest)]);
+        let both = format!(r#"{{"containers":[{small},{big}],"containerStatuses":[{big}]}}"#);
+        let rest = format!(r#"{{"containers":[{small}],"containerStatuses":[]}}"#);
+        check(Field::Containers, &both, &[(TOO_LONG, &rest), (-2, "")]);
+    }
+
+    #[test]
+    fn steps_add_up_and_clearing_wins() {
+        let long = format!(r#"{{"a":"{}","b":"c d","e":"f"}}"#, "x".repeat(2000));
+        check(
+            Field::Labels,
+            &long,
+            &[(PATTERN, &long.replace(r#""b":"c d","#, "")), (TOO_LONG, r#"{"e":"f"}"#)],
+        );
+        check(Field::Labels, &long, &[(TOO_LONG, r#"{"b":"c d","e":"f"}"#), (PATTERN, r#"{"e":"f"}"#)]);
+        check(Field::Labels, &long, &[(PATTERN, &long.replace(r#""b":"c d","#, "")), (1_199_006, "{}")]);
+    }
+
+    #[test]
+    fn any_other_refused_field_is_left_empty_unless_it_is_required() {
+        for field in Field::ALL {
+            let next = Repairs::default().next(field, 1_199_032);
+            if field.required() {
+                assert_eq!(next, None, "{}", field.name());
+                continue;
             }
-        } else {
-            taken.push_elements(0, value)?;
-        }
-        Some(taken)
-    }
-
-    fn push_elements(&mut self, list: usize, text: &'v str) -> Option<()> {
-        let elements: Vec<&'v RawValue> = serde_json::from_str(text).ok()?;
-        self.parts.extend(elements.into_iter().map(|element| Part { list, key: "", text: element.get() }));
-        Some(())
-    }
-
-    fn retain(&mut self, keep: impl Fn(&Part<'v>) -> bool) {
-        self.parts.retain(keep);
-    }
-
-    fn shorten(&mut self, limit: usize) {
-        let mut order: Vec<usize> = (0..self.parts.len()).collect();
-        order.sort_by_key(|&index| {
-            let part = &self.parts[index];
-            std::cmp::Reverse((part.key == LAST_APPLIED, part.key.len() + part.text.len(), index))
-        });
-        let mut kept_in_list = vec![0_usize; self.lists.len().max(1)];
-        for part in &self.parts {
-            kept_in_list[part.list] += 1;
-        }
-        let mut size = self.render().len();
-        let mut dropped = vec![false; self.parts.len()];
-        for index in order {
-            if size <= limit {
-                break;
-            }
-            let part = &self.parts[index];
-            let kept = &mut kept_in_list[part.list];
-            *kept -= 1;
-            size -= part.size() + usize::from(*kept > 0);
-            dropped[index] = true;
-        }
-        let mut dropped = dropped.into_iter();
-        self.parts.retain(|_| dropped.next() == Some(false));
-    }
-
-    fn render(&self) -> String {
-        let mut out =
-            String::with_capacity(self.parts.iter().map(|part| part.size() + 1).sum::<usize>() + 64);
-        match self.shape {
-            Shape::Entries => self.render_list(&mut out, 0, '{', '}'),
-            Shape::List => self.render_list(&mut out, 0, '[', ']'),
-            Shape::Lists => {
-                out.push('{');
-                for (list, name) in self.lists.iter().enumerate() {
-                    if list > 0 {
-                        out.push(',');
-                    }
-                    out.push_str(name);
-                    out.push(':');
-                    self.render_list(&mut out, list, '[', ']');
-                }
-                out.push('}');
+            let next = next.unwrap();
+            let empty = if matches!(field, Field::Labels | Field::Annotations) { "{}" } else { "" };
+            assert_eq!(next.apply(field, "fe80::1"), empty);
+            for code in [TOO_LONG, PATTERN, 1_199_032] {
+                assert_eq!(next.next(field, code), None, "a ladder has an end");
             }
         }
-        out
+        check(Field::Containers, "[{}]", &[(PATTERN, "")]);
+        check(Field::Status, "x", &[(TOO_LONG, "")]);
     }
 
-    fn render_list(&self, out: &mut String, list: usize, open: char, close: char) {
-        out.push(open);
-        let mut first = true;
-        for part in self.parts.iter().filter(|part| part.list == list) {
-            if !std::mem::take(&mut first) {
-                out.push(',');
-            }
-            if !part.key.is_empty() {
-                out.push_str(part.key);
-                out.push(':');
-            }
-            out.push_str(part.text);
+    #[test]
+    fn shortening_ends_with_valid_json_or_nothing() {
+        for (field, value, limit, expected) in [
+            (Field::Labels, r#"{"a":"b"}"#, 9, r#"{"a":"b"}"#),
+            (Field::Labels, r#"{"a":"b"}"#, 8, "{}"),
+            (Field::Labels, r#"{"a":"b"}"#, 1, ""),
+            (Field::Labels, r#"{"a":"b"#, 5, "{}"),
+            (Field::Labels, r#"["a","b"]"#, 5, "{}"),
+            (Field::Volumes, "[1,22,333]", 9, "[1,22]"),
+            (Field::Volumes, "[22,22]", 6, "[22]"),
+            (Field::Volumes, "volumes", 5, ""),
+            (
+                Field::Containers,
+                r#"{"containers":[1,2],"containerStatuses":[3]}"#,
+                43,
+                r#"{"containers":[1,2],"containerStatuses":[]}"#,
+            ),
+            (Field::Containers, r#"{"containers":[1],"containerStatuses":"x"}"#, 20, ""),
+            (Field::Containers, r#"{"containers":[1],"containerStatuses":[]}"#, 20, ""),
+        ] {
+            assert_eq!(shorten(field, value, limit), expected, "{value} in {limit}");
         }
-        out.push(close);
-    }
-}
-
-impl Part<'_> {
-    /// Bytes it takes in the text, without the comma.
-    fn size(&self) -> usize {
-        self.key.len() + usize::from(!self.key.is_empty()) + self.text.len()
-    }
-}
-
-/// The members of an object as serialised, in their order.
-struct Members<'v>(Vec<(&'v str, &'v str)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((key, value)) = object.next_entry::<&RawValue, &RawValue>()? {
-                    members.push((key.get(), value.get()));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
     }
 }
