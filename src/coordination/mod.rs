@@ -5,10 +5,23 @@
 //! alone. Knows `model` and inventory's plain answer; nothing of bcs-storage, of the CMDB or of how
 //! a cluster is synchronised.
 
+mod client;
+mod clock;
+pub mod election;
 mod latest;
+pub mod layout;
+mod lease;
+mod link;
+mod registration;
+mod relay;
+mod session;
 mod standalone;
+mod wire;
 
+pub use client::{CallError, Client};
 pub use latest::Latest;
+pub use link::Servers;
+pub use session::Session;
 pub use standalone::Standalone;
 
 use crate::inventory::Inventory;

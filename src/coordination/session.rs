@@ -1,0 +1,322 @@
+//! The session supervisor: owns the only client, proves the session alive with its own heartbeat,
+//! and builds everything on a new one when the old one is over.
+//!
+//! Others borrow the client of the moment, and are woken when it changes or a watch fires; every
+//! wake-up is only a hint to look again. The heartbeat is a *write* to our registration, because a
+//! follower cut off from its leader still answers reads. A session that registers nothing (the
+//! reading side of storage discovery) only reads.
+
+use super::client::{CallError, Client};
+use super::clock::boottime;
+use super::layout::ServerInfo;
+use super::lease::Lease;
+use super::link::Servers;
+use super::registration::{Registration, RegistrationError, register};
+use super::relay::Event;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Heartbeats within one session timeout: the lease (two thirds) outlives three lost ones.
+const BEATS: u32 = 6;
+/// First and last pause between attempts to get a session, jittered by half.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a stop waits for the thread; it may be resolving a name.
+const STOP_GRACE: Duration = Duration::from_millis(800);
+
+/// A supervised session. Stops when dropped.
+pub struct Session {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<Thread>>,
+}
+
+struct Thread {
+    handle: JoinHandle<()>,
+    /// Dropped: stop.
+    stop: Sender<()>,
+    /// Disconnected: ended.
+    ended: Receiver<()>,
+}
+
+struct Shared {
+    servers: Servers,
+    info: Option<ServerInfo>,
+    lease: Lease,
+    state: Mutex<State>,
+    wakers: Arc<Wakers>,
+    sessions: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    client: Option<Arc<Client>>,
+    /// Name of our registration node.
+    node: Option<String>,
+    root: Option<i64>,
+    problem: Option<String>,
+    fatal: Option<String>,
+}
+
+/// Who wants to be woken, and by changes below which path.
+#[derive(Default)]
+struct Wakers(Mutex<Vec<(String, Sender<()>)>>);
+
+impl Session {
+    /// Starts to look for a session. With `info` the instance registers and has a lease.
+    ///
+    /// # Errors
+    /// The machine grants no thread.
+    pub fn start(servers: Servers, info: Option<ServerInfo>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            servers,
+            info,
+            lease: Lease::default(),
+            state: Mutex::new(State {
+                problem: Some("no ZooKeeper session yet".to_owned()),
+                ..State::default()
+            }),
+            wakers: Arc::new(Wakers::default()),
+            sessions: AtomicU64::new(0),
+        });
+        let (stop, stopped) = bounded(0);
+        let (end, ended) = bounded(0);
+        let supervised = Arc::clone(&shared);
+        let handle = std::thread::Builder::new().name("zk session".to_owned()).spawn(move || {
+            let _end: Sender<()> = end;
+            supervised.supervise(&stopped);
+        })?;
+        Ok(Self { shared, thread: Mutex::new(Some(Thread { handle, stop, ended })) })
+    }
+
+    /// The client of the moment.
+    pub fn client(&self) -> Option<Arc<Client>> {
+        self.shared.state.lock().client.clone()
+    }
+
+    /// The name of our registration node in this session.
+    pub fn registration(&self) -> Option<String> {
+        self.shared.state.lock().node.clone()
+    }
+
+    /// A channel that says "look again" when the session changed, or something at or directly below
+    /// `path` may have.
+    pub fn subscribe(&self, path: &str) -> Receiver<()> {
+        let (sender, receiver) = bounded(1);
+        self.shared.wakers.0.lock().push((path.to_owned(), sender));
+        receiver
+    }
+
+    /// What is left of the lease of `session`, by now.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub fn lease(&self, session: i64) -> Result<Duration, String> {
+        self.shared.lease.remaining(session, boottime())
+    }
+
+    /// How many times a lease began after there was none.
+    pub fn lease_gaps(&self) -> u64 {
+        self.shared.lease.gaps()
+    }
+
+    /// Whether there is a lease now.
+    pub fn connected(&self) -> bool {
+        self.shared.lease.alive(boottime())
+    }
+
+    /// How long ago the last acknowledged heartbeat was sent.
+    pub fn last_heartbeat(&self) -> Option<Duration> {
+        self.shared.lease.age(boottime())
+    }
+
+    /// Sessions there were so far.
+    pub fn sessions(&self) -> u64 {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong, in words.
+    pub fn problem(&self) -> Option<String> {
+        self.shared.state.lock().problem.clone()
+    }
+
+    /// Why this process must end: its address belongs to another one.
+    pub fn fatal(&self) -> Option<String> {
+        self.shared.state.lock().fatal.clone()
+    }
+
+    /// Ends the session: registration and locks go with it. A second call does nothing.
+    pub fn stop(&self) {
+        let Some(Thread { handle, stop, ended }) = self.thread.lock().take() else { return };
+        drop(stop);
+        match ended.recv_timeout(STOP_GRACE) {
+            Err(RecvTimeoutError::Timeout) => {
+                log::debug!("ZooKeeper: a connection attempt is left to end alone")
+            }
+            _ => drop(handle.join()),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Wakers {
+    fn wake(&self, changed: Option<&str>) {
+        let mut wakers = self.0.lock();
+        wakers.retain(|(path, sender)| {
+            let concerned = changed.is_none_or(|changed| {
+                changed
+                    .strip_prefix(path.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            });
+            !concerned || !sender.try_send(()).is_err_and(|error| error.is_disconnected())
+        });
+    }
+}
+
+impl Shared {
+    fn supervise(&self, stopped: &Receiver<()>) {
+        let mut pause = BACKOFF.0;
+        loop {
+            match self.one_session(stopped, &mut pause) {
+                Ok(()) => return,
+                Err(problem) => {
+                    log::warn!("{problem}");
+                    let mut state = self.state.lock();
+                    state.problem = Some(problem);
+                    if state.fatal.is_some() {
+                        return;
+                    }
+                }
+            }
+            let jittered = pause.mul_f64(0.5 + fastrand::f64());
+            if stopped.recv_timeout(jittered) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            pause = (pause * 2).min(BACKOFF.1);
+        }
+    }
+
+    /// One session from its beginning to its end: `Ok` when stopped, else why it ended.
+    fn one_session(&self, stopped: &Receiver<()>, pause: &mut Duration) -> Result<(), String> {
+        let wakers = Arc::clone(&self.wakers);
+        let client = Client::open(&self.servers, move |event| wakers.wake(event.path.as_deref()))
+            .map_err(|error| error.to_string())?;
+        let client = Arc::new(client);
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let path = match self.register(&client, stopped) {
+            Ok(path) => path,
+            Err(RegistrationError::Stopped) => return Ok(()),
+            Err(RegistrationError::Call(error)) => return Err(error.to_string()),
+            Err(RegistrationError::Taken(why)) => {
+                self.state.lock().fatal = Some(why.clone());
+                return Err(why);
+            }
+        };
+        log::info!("ZooKeeper: session 0x{:x}, timeout {:?}", client.session(), client.timeout());
+        self.publish(Some((&client, path.as_deref())));
+        let outcome = self.keep(&client, path.as_deref(), stopped);
+        self.lease.revoke();
+        self.publish(None);
+        if began.elapsed() > client.timeout() {
+            *pause = BACKOFF.0;
+        }
+        outcome
+    }
+
+    fn register(&self, client: &Client, stopped: &Receiver<()>) -> Result<Option<String>, RegistrationError> {
+        let Some(info) = &self.info else { return Ok(None) };
+        let known_root = self.state.lock().root;
+        let mut go_on = |wait| stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
+        let Registration { path, root, hold } = register(client, info, known_root, &mut go_on)?;
+        self.state.lock().root = Some(root);
+        let sent = boottime();
+        self.beat(client, Some(&path))?;
+        if !hold.is_zero() {
+            log::warn!(
+                "ZooKeeper is new or lost its data: no writes for {hold:?}, others may still hold leases"
+            );
+            self.lease.hold_until(sent + hold);
+        }
+        self.lease.renew(client.session(), client.timeout(), sent, boottime());
+        Ok(Some(path))
+    }
+
+    /// Heartbeats until the session is over or `stopped`.
+    fn keep(&self, client: &Client, path: Option<&str>, stopped: &Receiver<()>) -> Result<(), String> {
+        let interval = client.timeout() / BEATS;
+        let mut next = Instant::now() + interval;
+        let mut events = client.events().clone();
+        loop {
+            select! {
+                recv(stopped) -> _ => return Ok(()),
+                recv(events) -> event => match event {
+                    Ok(Event::Broken(why)) => self.doubt(&format!("ZooKeeper: connection lost: {why}")),
+                    Ok(Event::Resumed) => {
+                        self.wakers.wake(None);
+                        next = Instant::now();
+                    }
+                    Ok(Event::Ended(why)) => return Err(format!("ZooKeeper: session given up: {why}")),
+                    Err(_) => events = never(),
+                },
+                default(next.saturating_duration_since(Instant::now())) => {
+                    let sent = boottime();
+                    next = Instant::now() + interval;
+                    match self.beat(client, path) {
+                        Ok(()) => self.sound(client, sent),
+                        Err(CallError::NoNode(path)) => return Err(format!("ZooKeeper: our registration {path} was deleted")),
+                        Err(CallError::SessionOver) => return Err("ZooKeeper: the session is over".to_owned()),
+                        Err(error) => {
+                            self.doubt(&error.to_string());
+                            next = Instant::now() + interval / 4;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn beat(&self, client: &Client, path: Option<&str>) -> Result<(), CallError> {
+        match (path, &self.info) {
+            (Some(path), Some(info)) => {
+                client.write(path, &serde_json::to_vec(info).unwrap_or_default(), None).map(drop)
+            }
+            _ => client.stat("/").map(drop),
+        }
+    }
+
+    fn sound(&self, client: &Client, sent: Duration) {
+        if self.info.is_some() {
+            self.lease.renew(client.session(), client.timeout(), sent, boottime());
+        }
+        if self.state.lock().problem.take().is_some() {
+            log::info!("ZooKeeper: session 0x{:x} is sound again", client.session());
+            self.wakers.wake(None);
+        }
+    }
+
+    fn doubt(&self, problem: &str) {
+        log::warn!("{problem}");
+        self.state.lock().problem = Some(problem.to_owned());
+    }
+
+    fn publish(&self, current: Option<(&Arc<Client>, Option<&str>)>) {
+        {
+            let mut state = self.state.lock();
+            state.client = current.map(|(client, _)| Arc::clone(client));
+            state.node = current.and_then(|(_, path)| Some(path?.rsplit('/').next()?.to_owned()));
+            if current.is_some() {
+                state.problem = None;
+            }
+        }
+        self.wakers.wake(None);
+    }
+}
