@@ -1,0 +1,207 @@
+//! One session to real ZooKeeper servers: what it survives, and when it stops to be believed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
+
+#[path = "common/zookeeper.rs"]
+mod zookeeper;
+
+use bcs_bkcmdb_synchronizer::config::Secret;
+use bcs_bkcmdb_synchronizer::coordination::layout::{self, ServerInfo};
+use bcs_bkcmdb_synchronizer::coordination::{CallError, Client, Servers, Session, election};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use zookeeper::{START, ZooKeepers, wait_for};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(15);
+
+fn servers(zookeepers: &ZooKeepers) -> Servers {
+    Servers {
+        hosts: zookeepers.hosts(),
+        user: String::new(),
+        password: Secret::default(),
+        session_timeout: TIMEOUT,
+    }
+}
+
+fn info(port: u16) -> ServerInfo {
+    ServerInfo {
+        ip: "127.0.0.1".to_owned(),
+        port,
+        hostname: "test".to_owned(),
+        scheme: "http".to_owned(),
+        version: "1".to_owned(),
+        pid: std::process::id(),
+        ..ServerInfo::default()
+    }
+}
+
+fn member(zookeepers: &ZooKeepers, port: u16) -> Session {
+    Session::start(servers(zookeepers), Some(info(port))).unwrap()
+}
+
+/// The client of a session that has one.
+#[track_caller]
+fn client(session: &Session) -> Arc<Client> {
+    wait_for("a session", START, || session.client().is_some() && session.connected());
+    session.client().unwrap()
+}
+
+fn permitted(session: &Session) -> bool {
+    session.client().is_some_and(|client| session.lease(client.session()).is_ok())
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+#[test]
+fn members_register_in_order_and_a_clean_stop_removes_them_at_once() {
+    let zookeepers = ZooKeepers::single();
+    let first = member(&zookeepers, 1001);
+    let eye = client(&first);
+    let second = member(&zookeepers, 1002);
+    client(&second);
+    let instances = || -> Vec<String> {
+        election::members(&eye, false).unwrap().into_iter().map(|member| member.instance).collect()
+    };
+    assert_eq!(instances(), ["127.0.0.1:1001", "127.0.0.1:1002"]);
+    let start = Instant::now();
+    second.stop();
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(instances(), ["127.0.0.1:1001"]);
+}
+
+#[test]
+fn a_frozen_server_holds_no_call_and_no_stop_and_the_lease_ends_in_time() {
+    let zookeepers = ZooKeepers::single();
+    let session = member(&zookeepers, 1001);
+    let eye = client(&session);
+    wait_for("permission", SOON, || permitted(&session));
+    let gaps = session.lease_gaps();
+    let frozen = Instant::now();
+    zookeepers.servers[0].freeze();
+    let refused = eye.read(layout::ROOT, false).unwrap_err();
+    assert!(matches!(refused, CallError::Lost(_)), "{refused}");
+    assert!(frozen.elapsed() < TIMEOUT, "a call took {:?}", frozen.elapsed());
+    wait_for("the lease ends", TIMEOUT * 2 / 3, || !permitted(&session));
+    drop(eye);
+    zookeepers.servers[0].thaw();
+    wait_for("permission again", SOON, || permitted(&session));
+    assert!(session.lease_gaps() > gaps);
+
+    zookeepers.servers[0].freeze();
+    let start = Instant::now();
+    session.stop();
+    assert!(start.elapsed() < Duration::from_secs(1), "a stop took {:?}", start.elapsed());
+    zookeepers.servers[0].thaw();
+}
+
+#[test]
+fn a_short_restart_of_the_server_keeps_the_session() {
+    let mut zookeepers = ZooKeepers::single();
+    let patient = Servers { session_timeout: Duration::from_secs(30), ..servers(&zookeepers) };
+    let session = Session::start(patient, Some(info(1001))).unwrap();
+    let eye = client(&session);
+    zookeepers.servers[0].kill();
+    zookeepers.servers[0].start();
+    zookeepers.wait_until_serving();
+    wait_for("calls again", SOON, || eye.read(layout::ROOT, false).is_ok());
+    assert_eq!(session.client().unwrap().session(), eye.session());
+    assert_eq!(session.sessions(), 1);
+    assert_eq!(election::members(&eye, false).unwrap().len(), 1);
+}
+
+#[test]
+fn a_server_that_lost_its_data_is_a_fresh_one_and_holds_writes_back() {
+    let mut zookeepers = ZooKeepers::single();
+    let session = member(&zookeepers, 1001);
+    let before = client(&session).session();
+    wait_for("permission", SOON, || permitted(&session));
+    zookeepers.servers[0].kill();
+    zookeepers.servers[0].wipe();
+    zookeepers.servers[0].start();
+    zookeepers.wait_until_serving();
+    wait_for("a new session", SOON, || session.client().is_some_and(|now| now.session() != before));
+    let began = Instant::now();
+    assert!(!permitted(&session), "others may still hold leases");
+    wait_for("permission", SOON, || permitted(&session));
+    assert!(began.elapsed() > TIMEOUT / 2, "held back for {:?} only", began.elapsed());
+}
+
+#[test]
+fn one_server_of_three_may_go_and_nothing_happens() {
+    let mut zookeepers = ZooKeepers::start(3);
+    let patient = Servers { session_timeout: Duration::from_secs(12), ..servers(&zookeepers) };
+    let session = Session::start(patient, Some(info(1001))).unwrap();
+    let eye = client(&session);
+    wait_for("permission", SOON, || permitted(&session));
+    let gaps = session.lease_gaps();
+    for index in 0..3 {
+        zookeepers.servers[index].kill();
+        wait_for("calls go on", SOON, || eye.write(layout::CLUSTERS, b"", None).is_ok());
+        zookeepers.servers[index].start();
+        zookeepers.wait_until_serving();
+    }
+    assert_eq!((session.sessions(), session.lease_gaps()), (1, gaps));
+}
+
+#[test]
+fn nodes_belong_to_whoever_has_user_and_password() {
+    let zookeepers = ZooKeepers::single();
+    let with = |user: &str, password: &str| {
+        let servers =
+            Servers { user: user.to_owned(), password: Secret::new(password), ..servers(&zookeepers) };
+        Session::start(servers, None).unwrap()
+    };
+    let (empty, again, other) = (with("", ""), with("", ""), with("bcs", "secret"));
+    wait_for("three sessions", START, || [&empty, &again, &other].iter().all(|s| s.client().is_some()));
+    empty.client().unwrap().ensure("/private").unwrap();
+    assert!(again.client().unwrap().read("/private", false).is_ok());
+    let refused = other.client().unwrap().read("/private", false).unwrap_err();
+    assert!(refused.to_string().contains("zk_user"), "{refused}");
+    assert!(!refused.to_string().contains("secret"));
+}
+
+#[test]
+fn sessions_and_threads_do_not_pile_up() {
+    let zookeepers = ZooKeepers::single();
+    let cycle = || {
+        let session = member(&zookeepers, 1001);
+        client(&session);
+        session.stop();
+    };
+    cycle();
+    wait_for("the first one is gone", SOON, || zookeepers.sessions() == 0);
+    let before = threads();
+    (0..50).for_each(|_| cycle());
+    wait_for("no session is left", SOON, || zookeepers.sessions() == 0);
+    wait_for("no thread is left", SOON, || threads() <= before);
+}
+
+#[test]
+fn a_watch_wakes_whoever_looks_at_that_path() {
+    let zookeepers = ZooKeepers::single();
+    let session = member(&zookeepers, 1001);
+    let woken = session.subscribe(layout::CLUSTERS);
+    let elsewhere = session.subscribe(layout::LOCKS);
+    let eye = client(&session);
+    eye.children(layout::CLUSTERS, true).unwrap();
+    while woken.try_recv().is_ok() || elsewhere.try_recv().is_ok() {}
+    eye.ensure(&layout::child(layout::CLUSTERS, "a")).unwrap();
+    woken.recv_timeout(SOON).unwrap();
+    assert!(elsewhere.try_recv().is_err());
+}
+
+#[test]
+fn an_address_another_living_process_has_is_refused_and_a_dead_ones_is_taken_over() {
+    let zookeepers = ZooKeepers::single();
+    let first = member(&zookeepers, 1001);
+    client(&first);
+    let twin = ServerInfo { pid: 1, ..info(1001) };
+    let second = Session::start(servers(&zookeepers), Some(twin)).unwrap();
+    wait_for("the refusal", SOON, || second.fatal().is_some());
+    let why = second.fatal().unwrap();
+    assert!(why.contains("127.0.0.1:1001") && why.contains(&std::process::id().to_string()), "{why}");
+    assert!(permitted(&first) || first.connected());
+}
