@@ -130,10 +130,11 @@ impl Gateway {
         match paas_wire::list(&body) {
             Ok(list) => Ok((list.items.into_iter().map(str::to_owned).collect(), list.count)),
             Err(NoList::Refused { code, message }) => {
-                Err(InventoryError::Refused { path, code, message: self.scrub(message) })
+                Err(InventoryError::Refused { path, code, message: self.shown(message.as_bytes()) })
             }
             Err(NoList::Malformed(reason)) => {
-                Err(InventoryError::Malformed { path, reason: self.scrub(reason) })
+                let reason = format!("{}: {}", self.shown(reason.as_bytes()), self.shown(&body));
+                Err(InventoryError::Malformed { path, reason })
             }
         }
     }
@@ -148,14 +149,14 @@ impl Gateway {
                 (200, _) => return Ok(body),
                 (301 | 302 | 303 | 307 | 308, Some(location)) if !redirected => {
                     url = same_host(&self.origin, &location).ok_or_else(|| {
-                        let target = excerpt(location.as_bytes());
+                        let target = self.shown(location.as_bytes());
                         let hint =
                             format!("redirect to {target}, where credentials are not sent: set paas_addr");
-                        self.status_error(path, status, hint)
+                        status_error(path, status, hint)
                     })?;
                     redirected = true;
                 }
-                _ => return Err(self.status_error(path, status, excerpt(&body))),
+                _ => return Err(status_error(path, status, self.shown(&body))),
             }
         }
     }
@@ -180,15 +181,20 @@ impl Gateway {
         Ok((status, location, response.bytes(MAX_ANSWER)?))
     }
 
-    fn status_error(&self, path: &str, status: u16, excerpt: String) -> InventoryError {
-        InventoryError::Status { path: path.to_owned(), status, excerpt: self.scrub(excerpt) }
-    }
-
-    /// A foreign text without our secrets: gateways like to repeat the request they refuse.
-    fn scrub(&self, text: String) -> String {
+    /// The beginning of a foreign text, without our secrets: gateways like to repeat the request
+    /// they refuse.
+    fn shown(&self, text: &[u8]) -> String {
         let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
-        secrets.fold(text, |text, secret| text.replace(secret.expose(), "(secret)"))
+        // Before it is cut, or the first half of a secret could remain.
+        let clean = secrets.fold(String::from_utf8_lossy(text).into_owned(), |text, secret| {
+            text.replace(secret.expose(), "(secret)")
+        });
+        excerpt(clean.as_bytes())
     }
+}
+
+fn status_error(path: &str, status: u16, excerpt: String) -> InventoryError {
+    InventoryError::Status { path: path.to_owned(), status, excerpt }
 }
 
 /// The URL a redirect leads to, on our origin; `None` where it leads anywhere else. Only the path

@@ -6,7 +6,7 @@ use crate::model::{Cluster, ClusterKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Why an answer is no list.
+/// Why an answer is no list. The texts are the peer's, of any length and content.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoList {
     /// It says no.
@@ -16,7 +16,7 @@ pub(super) enum NoList {
         /// Its words.
         message: String,
     },
-    /// It is not what was agreed, in words.
+    /// It is not what was agreed; why.
     Malformed(String),
 }
 
@@ -53,25 +53,26 @@ struct Paged<'a> {
 /// The list in an answer. A missing list is an error and never an empty one; `results: null` is
 /// an empty one where `count` does not contradict.
 pub(super) fn list(body: &[u8]) -> Result<List<'_>, NoList> {
-    let malformed = |error: &dyn std::fmt::Display| NoList::Malformed(format!("{error}: {}", excerpt(body)));
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let malformed = |error: serde_json::Error| NoList::Malformed(error.to_string());
+    let missing = |what: &str| NoList::Malformed(what.to_owned());
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(malformed)?;
     let code = envelope.code.int();
     if envelope.result.flag() == Some(false) && !envelope.result.is_absent() || code.is_some_and(|c| c != 0) {
-        let message = excerpt(envelope.message.text().as_bytes());
+        let message = envelope.message.into_text();
         return Err(NoList::Refused { code: code.unwrap_or_default(), message });
     }
     if code.is_none() && envelope.result.flag() != Some(true) {
-        return Err(malformed(&"neither code nor result says how it went"));
+        return Err(missing("neither code nor result says how it went"));
     }
     let data = envelope.data.map_or("null", RawValue::get);
     if data.starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(data).map_err(|error| malformed(&error))?;
+        let items: Vec<&RawValue> = serde_json::from_str(data).map_err(malformed)?;
         return Ok(List { items: items.into_iter().map(RawValue::get).collect(), count: None });
     }
-    let paged: Paged<'_> = serde_json::from_str(data).map_err(|error| malformed(&error))?;
+    let paged: Paged<'_> = serde_json::from_str(data).map_err(malformed)?;
     let count = paged.count.int().and_then(|count| usize::try_from(count).ok());
     if count.is_none() && paged.results.is_none() {
-        return Err(malformed(&"data has neither count nor results"));
+        return Err(missing("data has neither count nor results"));
     }
     let items = paged.results.unwrap_or_default().into_iter().map(RawValue::get).collect();
     Ok(List { items, count })
