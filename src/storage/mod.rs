@@ -3,6 +3,22 @@
 //! Knows HTTP, framing and the envelope; hands documents out as raw JSON text and never looks into
 //! a pod. Several addresses are tried in turn.
 
+mod addresses;
+mod client;
+mod framing;
+mod listing;
+mod page;
+mod stopper;
+mod watch;
+mod wire;
+
+pub use addresses::{Addresses, StaticAddresses};
+pub use client::Client;
+pub use framing::{Splitter, TooLarge, VALUE_LIMIT};
+pub use listing::Listing;
+pub use stopper::WatchStopper;
+pub use watch::{WatchEvent, WatchStream};
+
 use std::time::Duration;
 
 /// Why bcs-storage could not be read.
@@ -57,6 +73,8 @@ pub enum EventKind {
     Change,
     SelfChange,
     Break,
+    /// Not an event at all; the stream goes on behind it.
+    Malformed,
     /// A type this service does not know.
     Unknown(i64),
 }
