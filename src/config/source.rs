@@ -146,7 +146,12 @@ impl Reading {
                 None => "see --help for the keys".to_owned(),
             };
             let reason = format!("is not a key of the {}; {hint}", self.program.name);
-            let key = shown(name).unwrap_or_else(|| "(a key with an @)".to_owned());
+            // Not a name at all: shown as JSON would, or not, since it may be a misplaced address.
+            let key = match shown(name) {
+                Some(name) if name.is_empty() => "\"\"".to_owned(),
+                Some(name) => name,
+                None => "(a key with an @)".to_owned(),
+            };
             self.problems.push(Problem { key, reason, given: None, origin: Some(origin.clone()) });
         }
         key
