@@ -77,6 +77,56 @@ fn connections_are_kept_and_used_again() {
     assert_eq!((peer.accepted(), peer.requests().len()), (1, 5));
 }
 
+/// `ok`, fifty times, as gzip.
+const GZIPPED: [u8; 25] =
+    [31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 203, 207, 206, 167, 57, 4, 0, 239, 53, 40, 51, 100, 0, 0, 0];
+
+fn gzipped(bytes: &'static [u8]) -> Peer {
+    Peer::start(move |mut connection| {
+        while connection.request().is_some() {
+            let length = bytes.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n");
+            connection.write(head.as_bytes());
+            connection.write(bytes);
+        }
+    })
+}
+
+#[test]
+fn gzip_is_offered_unpacked_and_bounded_unless_identity_is_asked_for() {
+    let peer = gzipped(&GZIPPED);
+    assert_eq!(get(&peer.origin()).unwrap().bytes(100).unwrap(), "ok".repeat(50).as_bytes());
+    assert!(get(&peer.origin()).unwrap().bytes(99).is_err());
+    let identity = Client::new(&Options { identity: true, ..Options::default() });
+    identity.send(&request(Method::Get, &peer.origin(), None)).unwrap();
+    let offers: Vec<_> =
+        peer.requests().iter().map(|seen| seen.header("accept-encoding").unwrap().to_owned()).collect();
+    assert_eq!(offers, ["gzip", "gzip", "identity"]);
+    let torn = gzipped(&GZIPPED[..20]);
+    assert!(get(&torn.origin()).unwrap().bytes(100).is_err());
+}
+
+#[test]
+fn a_name_is_looked_up_and_all_its_addresses_tried() {
+    let peer = Peer::answering(|_| (200, "ok"));
+    let url = format!("http://localhost:{}/", peer.addr().port());
+    let client = client();
+    for _ in 0..3 {
+        assert_eq!(client.send(&request(Method::Get, &url, None)).unwrap().bytes(10).unwrap(), b"ok");
+    }
+    assert_eq!(peer.accepted(), 1);
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_refused_without_showing_it() {
+    let headers = [("x-token", "hidden\r\nx: y")];
+    let request = Request { headers: &headers, ..request(Method::Get, "http://127.0.0.1:1/", None) };
+    let error = client().send(&request).err().unwrap();
+    assert!(matches!(error, HttpError::Invalid { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("hidden"));
+}
+
 #[test]
 fn nothing_was_sent_where_nobody_listens() {
     let unresponsive = Unresponsive::start();
