@@ -121,6 +121,8 @@ fn of_repeated_members_the_last_one_counts() {
     check(pod("", "", r#","phase":"Pending","phase":"Running""#), Field::Status, "Running");
     check(pod("", "", r#","phase":"Running","phase":7"#), Field::Status, "Running");
     let twice = r#""volumes":[{"name":"a","emptyDir":{}}],"volumes":[{"name":"b","emptyDir":{}}]"#;
+    let two_types = r#""volumes":[{"secret":{"secretName":"s"},"configMap":{"name":"c"},"name":"v"}]"#;
+    check(pod("", two_types, ""), Field::Volumes, r#"[{"name":"v","type":"configMap","source":"c"}]"#);
     check(pod("", twice, ""), Field::Volumes, r#"[{"name":"b","type":"emptyDir","source":""}]"#);
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Tree<'de> {
     Text(Cow<'de, str>),
     /// A list.
     List(Vec<Tree<'de>>),
-    /// An object, sorted by key, each key once.
+    /// An object, sorted by key, each key once; members that hold nothing are not written.
     Object(Vec<(Cow<'de, str>, Tree<'de>)>),
 }
 
@@ -103,10 +103,7 @@ impl<'de> Place<'de> for Branch<'_, 'de> {
         let mut tree = Tree::Nothing;
         while object.next_key_seed(Fill(&mut key))?.is_some() {
             object.next_value_seed(Fill(&mut Branch { tree: &mut tree, depth }))?;
-            match std::mem::take(&mut tree) {
-                Tree::Nothing => {}
-                member => members.push((std::mem::take(&mut key), member)),
-            }
+            members.push((std::mem::take(&mut key), std::mem::take(&mut tree)));
         }
         sort_last_wins(&mut members);
         *self.tree = Tree::Object(members);

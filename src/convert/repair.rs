@@ -198,6 +198,18 @@ mod tests {
                 43,
                 r#"{"containers":[1,2],"containerStatuses":[]}"#,
             ),
+            (
+                Field::Containers,
+                r#"{"containers":[333],"containerStatuses":[2]}"#,
+                41,
+                r#"{"containers":[],"containerStatuses":[2]}"#,
+            ),
+            (
+                Field::Containers,
+                r#"{"containers":[333],"containerStatuses":[2]}"#,
+                40,
+                r#"{"containers":[],"containerStatuses":[]}"#,
+            ),
             (Field::Containers, r#"{"containers":[1],"containerStatuses":"x"}"#, 20, ""),
             (Field::Containers, r#"{"containers":[1],"containerStatuses":[]}"#, 20, ""),
         ] {
