@@ -37,8 +37,9 @@ const STOP_WAIT: Duration = Duration::from_millis(700);
 /// The way from the listener to the handler.
 pub struct Backend {
     shared: Arc<Shared>,
-    directory: PrivateDirectory,
+    /// Dropped before the directory: a server ends by connecting to its own socket.
     current: Mutex<Arc<Service>>,
+    directory: PrivateDirectory,
 }
 
 /// What all threads of one port need.
@@ -62,7 +63,7 @@ impl Backend {
             panics: AtomicU64::new(0),
         });
         let current = Mutex::new(Arc::new(Service::start(Arc::clone(&shared), &directory)?));
-        Ok(Self { shared, directory, current })
+        Ok(Self { shared, current, directory })
     }
 
     /// A connection to tiny_http, and the server it leads to: keep that for as long as the
@@ -322,10 +323,11 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("?")
 }
 
-/// Headers for tiny_http; one that is not valid HTTP is left out.
+/// Headers for tiny_http; one that is not valid HTTP, or would begin a line of its own, is left out.
 fn headers(content_type: &str, further: &[(&'static str, String)]) -> Vec<tiny_http::Header> {
     std::iter::once(("content-type", content_type))
         .chain(further.iter().map(|(name, value)| (*name, value.as_str())))
+        .filter(|(_, value)| !value.contains(char::is_control))
         .filter_map(|(name, value)| tiny_http::Header::from_bytes(name, value).ok())
         .collect()
 }
@@ -395,5 +397,47 @@ impl Write for Chunks<'_> {
         self.writer.out.write_all(size.as_bytes())?;
         self.writer.buffer.extend_from_slice(b"\r\n");
         self.writer.send_buffer()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn backend() -> Backend {
+        let handler = |_: Request| Response::error(404, "x", "x");
+        Backend::start("test", Arc::new(handler), Arc::default()).unwrap()
+    }
+
+    #[test]
+    fn an_inner_server_that_stopped_accepting_is_replaced_once() {
+        let backend = backend();
+        let dead = Arc::clone(&backend.current.lock());
+        fs::remove_file(&dead.path).unwrap();
+        let (first, _stream) = backend.connect().unwrap();
+        let (second, _stream) = backend.connect().unwrap();
+        assert!(!Arc::ptr_eq(&dead, &first) && Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn the_directory_is_private_and_goes_with_the_backend() {
+        let backend = backend();
+        let path = backend.directory.path.clone();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(backend);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_request_without_the_token_gets_nothing() {
+        let backend = backend();
+        let (_service, mut stream) = backend.connect().unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nx-front-token: guess\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 500 ") && !answer.contains("error"), "{answer}");
     }
 }

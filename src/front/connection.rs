@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::backend::Backend;
-use super::chunked::{Chunked, Step};
+use super::body::{Body, Budget};
 use super::head::{Framing, Head, ReadError, Refusal, read_head};
 use super::listener::Tally;
 use super::wire::{Peer, Wire};
-use super::{Body, Limits, Response};
+use super::{Body as AnswerBody, Limits, Response};
 
 /// After a refusal what the client still sends is read and dropped for so long and so much, because
 /// a close with unread input would take the answer away from it.
@@ -22,8 +22,10 @@ const LINGER_BYTES: u64 = 256 * 1024;
 pub struct Shared {
     /// The way to the handler.
     pub backend: Backend,
-    /// Bounds.
+    /// Bounds of one connection.
     pub limits: Limits,
+    /// Bound of all bodies together.
+    pub budget: Arc<Budget>,
     /// TLS, if the port speaks it.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// What is counted.
@@ -56,7 +58,7 @@ impl Connection {
     fn serve_requests(&mut self) -> Result<(), ReadError> {
         while self.wait_for_request()? {
             let (head, body) = self.read_request()?;
-            if !self.exchange(&head, &body)? {
+            if !self.exchange(&head, body)? {
                 break;
             }
         }
@@ -76,7 +78,7 @@ impl Connection {
         Ok(arrived)
     }
 
-    fn read_request(&mut self) -> Result<(Head, Vec<u8>), ReadError> {
+    fn read_request(&mut self) -> Result<(Head, Body), ReadError> {
         let limits = &self.shared.limits;
         let bytes = read_head(&mut self.input, limits.head)?;
         let head = Head::parse(&bytes, limits.body)?;
@@ -85,15 +87,12 @@ impl Connection {
             wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             wire.flush()?;
         }
-        let body = match head.framing {
-            Framing::Length(length) => read_exactly(&mut self.input, length)?,
-            Framing::Chunked => read_chunks(&mut self.input, limits.body)?,
-        };
+        let body = Body::read(&mut self.input, head.framing, &self.shared.budget)?;
         Ok((head, body))
     }
 
     /// Passes the request on and the answer back; whether the connection can be used again.
-    fn exchange(&mut self, head: &Head, body: &[u8]) -> Result<bool, ReadError> {
+    fn exchange(&mut self, head: &Head, body: Body) -> Result<bool, ReadError> {
         let (_service, backend) = self.shared.backend.connect().map_err(unavailable)?;
         let backend = Arc::new(backend);
         self.peer.attach(Some(Arc::clone(&backend)))?;
@@ -102,7 +101,7 @@ impl Connection {
         outcome
     }
 
-    fn pass(&mut self, backend: &UnixStream, head: &Head, body: &[u8]) -> Result<bool, ReadError> {
+    fn pass(&mut self, backend: &UnixStream, head: &Head, body: Body) -> Result<bool, ReadError> {
         let answer = self.forward(backend, head, body).map_err(|error| match self.peer.is_gone() {
             true => ReadError::Io(error),
             false => unavailable(error).into(),
@@ -120,11 +119,13 @@ impl Connection {
         }
     }
 
-    fn forward<'a>(&self, backend: &'a UnixStream, head: &Head, body: &[u8]) -> io::Result<Answer<'a>> {
-        let mut bytes = self.shared.backend.head_for(head, body.len(), self.id, &self.peer.addr.to_string());
-        bytes.extend_from_slice(body);
+    fn forward<'a>(&self, backend: &'a UnixStream, head: &Head, body: Body) -> io::Result<Answer<'a>> {
+        let length = body.bytes().len();
+        let text = self.shared.backend.head_for(head, length, self.id, &self.peer.addr.to_string());
         let mut out = backend;
-        out.write_all(&bytes)?;
+        out.write_all(&text)?;
+        out.write_all(body.bytes())?;
+        drop(body); // The answer may take long; its memory is wanted by others.
         Answer::read(backend, head)
     }
 
@@ -177,7 +178,7 @@ fn refusal_bytes(refusal: &Refusal) -> Vec<u8> {
         503 => "unavailable",
         _ => "bad_request",
     };
-    let Body::Bytes(body) = Response::error(refusal.status, code, &refusal.message).body else {
+    let AnswerBody::Bytes(body) = Response::error(refusal.status, code, &refusal.message).body else {
         return Vec::new();
     };
     let mut bytes = format!(
@@ -188,34 +189,4 @@ fn refusal_bytes(refusal: &Refusal) -> Vec<u8> {
     .into_bytes();
     bytes.extend_from_slice(&body);
     bytes
-}
-
-/// A body of known length. Memory grows with what arrives, not with what was announced.
-fn read_exactly(input: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    let got = input.take(length as u64).read_to_end(&mut body)?;
-    if got < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(body) }
-}
-
-fn read_chunks(input: &mut impl BufRead, limit: usize) -> Result<Vec<u8>, ReadError> {
-    let mut chunked = Chunked::new();
-    let mut body = Vec::new();
-    loop {
-        let available = input.fill_buf()?;
-        if available.is_empty() {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        let (used, step) =
-            chunked.advance(available).map_err(|_| Refusal::bad("the body is not validly chunked"))?;
-        if let Step::Data(range) = &step {
-            if body.len() + range.len() > limit {
-                return Err(Refusal::body_too_large(limit).into());
-            }
-            body.extend_from_slice(&available[range.clone()]);
-        }
-        input.consume(used);
-        if step == Step::End {
-            return Ok(body);
-        }
-    }
 }

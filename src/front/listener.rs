@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::backend::Backend;
+use super::body::Budget;
 use super::connection::{Connection, Shared};
 use super::crew::Crew;
 use super::wire::Peer;
@@ -130,11 +131,12 @@ impl Listening {
         listener.set_nonblocking(false)?;
         let waker = TcpStream::from(OwnedFd::from(listener.try_clone()?));
         let peers = Arc::new(Peers::default());
+        let budget = Budget::new(limits.body);
         let backend = Backend::start(name, handler, Arc::clone(&peers))?;
         let acceptor = Arc::new(Acceptor {
             name: name.to_owned(),
             listener,
-            shared: Arc::new(Shared { backend, limits, tls, tally: Tally::default() }),
+            shared: Arc::new(Shared { backend, limits, budget, tls, tally: Tally::default() }),
             peers,
             connections: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -277,5 +279,44 @@ impl Backoff {
 
     fn is_first(&self) -> bool {
         self.failures == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Arc<Peer> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let addr = tcp.local_addr().unwrap();
+        Arc::new(Peer::new(tcp, addr))
+    }
+
+    #[test]
+    fn a_failing_accept_is_tried_again_ever_more_slowly_but_never_given_up() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<u128> = (0..8).map(|_| backoff.next().as_millis()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 200, 200]);
+        backoff.failures = u32::MAX;
+        assert_eq!(backoff.next(), Backoff::LONGEST);
+    }
+
+    #[test]
+    fn a_full_port_gives_up_who_was_idle_longest_and_nobody_who_is_served() {
+        let peers = Peers::default();
+        let (busy, older, newer) = (peer(), peer(), peer());
+        *busy.idle_since.lock() = None;
+        for (id, peer) in [(1, &busy), (2, &older), (3, &newer)] {
+            assert_eq!(peers.admit(id, Arc::clone(peer), 3), Admission::Free);
+        }
+        let late = peer();
+        *late.idle_since.lock() = None;
+        assert_eq!(peers.admit(4, Arc::clone(&late), 3), Admission::Evicted);
+        assert!(older.is_gone() && !newer.is_gone() && !busy.is_gone());
+        *newer.idle_since.lock() = None;
+        assert_eq!(peers.admit(5, peer(), 3), Admission::Full);
+        peers.remove(4);
+        assert_eq!(peers.admit(6, peer(), 3), Admission::Free);
     }
 }

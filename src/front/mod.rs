@@ -8,13 +8,14 @@
 //!
 //! * `listener` accepts, counts, makes room, and stops everything.
 //! * `connection` is one client: request after request, each within its deadline.
-//! * `head`, `chunked` are the pure rules of what may pass.
+//! * `head`, `chunked` are the pure rules of what may pass; `body` is what one may weigh.
 //! * `backend` is the tiny_http side; `answer` is its answer on the way to the client.
 //!
 //! Nothing here knows a route, a cluster or a Pod.
 
 mod answer;
 mod backend;
+mod body;
 mod chunked;
 mod connection;
 mod crew;
