@@ -1,5 +1,6 @@
 //! Keeps the Pod records of the BlueKing CMDB equal to the Pods bcs-storage knows.
 
+pub mod assignment;
 pub mod cli;
 pub mod cmdb;
 pub mod config;

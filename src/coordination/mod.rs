@@ -24,15 +24,26 @@ pub use link::Servers;
 pub use session::Session;
 pub use standalone::Standalone;
 
-use crate::inventory::Inventory;
+use crate::inventory::{Confirmation, Inventory};
 use crate::model::{Cluster, Fence};
 use crossbeam::channel::Receiver;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One pull of the inventory, filters applied; an error is words for status and log. May block as
 /// long as its peer's timeout allows: it runs on a thread of its own.
 pub type Pull = Box<dyn FnMut() -> Result<Inventory, String> + Send>;
+
+/// Where clusters come from, how often to ask and what to believe.
+pub struct Feed {
+    /// Asks once.
+    pub pull: Pull,
+    /// Time between two pulls (`cluster_pull_interval`).
+    pub interval: Duration,
+    /// How many pulls must agree before a cluster leaves or changes its business.
+    pub confirmation: Confirmation,
+}
 
 /// What the service may ask of coordination.
 pub trait Coordination: Send + Sync {

@@ -1,15 +1,15 @@
 //! Coordination of an instance that is alone: every cluster of the inventory is its own, and its
 //! fence is always open.
 //!
-//! One thread pulls the inventory. A pull that fails changes nothing, one that is not complete only
-//! adds.
+//! One thread pulls the inventory; what is believed of a pull is the inventory's own rule.
 
-use super::{AssignmentView, Coordination, CoordinationStatus, Latest, Lock, Pull, WorkerView};
-use crate::inventory::Inventory;
+use super::{AssignmentView, Coordination, CoordinationStatus, Feed, Latest, Lock, WorkerView};
+use crate::inventory::{Confirmation, Inventory, Stability};
 use crate::model::{Cluster, NoFence};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -28,12 +28,12 @@ pub struct Standalone {
 }
 
 /// What is known, and what the service reported about it.
-#[derive(Default)]
 struct Shared {
+    stability: Stability,
     clusters: Arc<Vec<Cluster>>,
+    /// Clusters that were there once.
+    left: BTreeSet<String>,
     problems: Vec<String>,
-    /// Businesses without a record of a cluster, until that cluster returns to them.
-    cleaned: HashSet<(String, i64)>,
 }
 
 /// The thread, and how to end it.
@@ -46,25 +46,19 @@ struct Puller {
 }
 
 impl Standalone {
-    /// Starts pulling at once, and again every `interval`. `instance` is `ip:port` for the
-    /// assignment view.
+    /// Starts pulling at once. `instance` is `ip:port` for the assignment view.
     ///
     /// # Errors
     /// The machine grants no thread.
-    pub fn start(
-        instance: String,
-        version: &'static str,
-        pull: Pull,
-        interval: Duration,
-    ) -> std::io::Result<Self> {
+    pub fn start(instance: String, version: &'static str, feed: Feed) -> io::Result<Self> {
         let (latest, assigned) = Latest::channel();
         let (stop, stopped) = bounded(0);
         let (end, ended) = bounded(0);
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let shared = Arc::new(Mutex::new(Shared::new(feed.confirmation)));
         let seen = Arc::clone(&shared);
         let handle = std::thread::Builder::new().name("inventory".to_owned()).spawn(move || {
             let _end: Sender<()> = end;
-            pull_until_stopped(pull, interval, &stopped, &seen, &latest);
+            pull_until_stopped(feed, &stopped, &seen, &latest);
         })?;
         let thread = Mutex::new(Some(Puller { handle, stop, ended }));
         Ok(Self { instance, version, assigned, shared, thread })
@@ -72,15 +66,14 @@ impl Standalone {
 }
 
 fn pull_until_stopped(
-    mut pull: Pull,
-    interval: Duration,
+    mut feed: Feed,
     stopped: &Receiver<()>,
     shared: &Mutex<Shared>,
     latest: &Latest<Arc<Vec<Cluster>>>,
 ) {
     let mut first = true;
     loop {
-        let pulled = pull();
+        let pulled = (feed.pull)();
         {
             let mut shared = shared.lock();
             if shared.take(pulled) || first {
@@ -88,13 +81,18 @@ fn pull_until_stopped(
             }
         }
         first = false;
-        if stopped.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
+        if stopped.recv_timeout(feed.interval) != Err(RecvTimeoutError::Timeout) {
             return;
         }
     }
 }
 
 impl Shared {
+    fn new(confirmation: Confirmation) -> Self {
+        let stability = Stability::new(confirmation, Vec::new());
+        Self { stability, clusters: Arc::default(), left: BTreeSet::new(), problems: Vec::new() }
+    }
+
     /// Takes a pull over; whether the clusters changed.
     fn take(&mut self, pulled: Result<Inventory, String>) -> bool {
         let inventory = match pulled {
@@ -104,17 +102,12 @@ impl Shared {
                 return false;
             }
         };
+        let clusters = self.stability.observe(&inventory);
         self.problems = inventory.problems;
-        let mut clusters: BTreeMap<String, Cluster> = BTreeMap::new();
-        if !inventory.complete {
-            clusters.extend(self.clusters.iter().map(|cluster| (cluster.id.clone(), cluster.clone())));
+        self.left.extend(self.clusters.iter().map(|cluster| cluster.id.clone()));
+        for cluster in &clusters {
+            self.left.remove(&cluster.id);
         }
-        for mut cluster in inventory.clusters {
-            self.cleaned.remove(&(cluster.id.clone(), cluster.bk_biz_id));
-            cluster.previous_bk_biz_ids.retain(|biz| !self.cleaned.contains(&(cluster.id.clone(), *biz)));
-            clusters.insert(cluster.id.clone(), cluster);
-        }
-        let clusters: Vec<Cluster> = clusters.into_values().collect();
         let changed = clusters != *self.clusters;
         self.clusters = Arc::new(clusters);
         changed
@@ -133,7 +126,7 @@ impl Coordination for Standalone {
     fn release(&self, _cluster_id: &str) {}
 
     fn business_cleaned(&self, cluster_id: &str, bk_biz_id: i64) {
-        self.shared.lock().cleaned.insert((cluster_id.to_owned(), bk_biz_id));
+        self.shared.lock().stability.forget_previous(cluster_id, bk_biz_id);
     }
 
     fn status(&self) -> CoordinationStatus {
@@ -150,17 +143,18 @@ impl Coordination for Standalone {
     }
 
     fn assignment(&self) -> AssignmentView {
-        let clusters = self.shared.lock().clusters.iter().map(|cluster| cluster.id.clone()).collect();
+        let shared = self.shared.lock();
         let worker = WorkerView {
             instance: self.instance.clone(),
             alive: true,
             version: self.version.to_owned(),
-            clusters,
+            clusters: shared.clusters.iter().map(|cluster| cluster.id.clone()).collect(),
         };
         AssignmentView {
             master: Some(self.instance.clone()),
             workers: vec![worker],
-            ..AssignmentView::default()
+            unassigned: Vec::new(),
+            left: shared.left.iter().cloned().collect(),
         }
     }
 
@@ -183,67 +177,65 @@ impl Drop for Standalone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coordination::Pull;
     use crate::model::ClusterKind;
     use std::time::Instant;
 
-    fn cluster(id: &str, bk_biz_id: i64, previous: &[i64]) -> Cluster {
+    fn cluster(id: &str, bk_biz_id: i64) -> Cluster {
         Cluster {
             id: id.to_owned(),
             project_id: "p".to_owned(),
             bk_biz_id,
             kind: ClusterKind::K8s,
-            previous_bk_biz_ids: previous.to_vec(),
+            previous_bk_biz_ids: Vec::new(),
         }
     }
 
-    fn inventory(clusters: Vec<Cluster>, complete: bool) -> Result<Inventory, String> {
-        Ok(Inventory { clusters, complete, problems: Vec::new() })
+    fn inventory(clusters: Vec<Cluster>) -> Result<Inventory, String> {
+        Ok(Inventory { clusters, complete: true, problems: Vec::new() })
     }
 
-    /// The clusters after each of `pulls`.
-    #[track_caller]
-    fn check(pulls: Vec<Result<Inventory, String>>, expected: &[&[&str]]) {
-        let mut shared = Shared::default();
-        for (pull, expected) in pulls.into_iter().zip(expected) {
-            shared.take(pull);
-            let ids: Vec<&str> = shared.clusters.iter().map(|cluster| cluster.id.as_str()).collect();
-            assert_eq!(ids, *expected);
+    fn start(pull: Pull) -> Standalone {
+        let feed = Feed { pull, interval: Duration::from_secs(60), confirmation: Confirmation::AtOnce };
+        Standalone::start("127.0.0.1:1".to_owned(), "1", feed).unwrap()
+    }
+
+    #[test]
+    fn a_failed_pull_changes_nothing_and_says_why() {
+        let mut shared = Shared::new(Confirmation::AtOnce);
+        assert!(shared.take(inventory(vec![cluster("a", 1)])));
+        assert!(!shared.take(Err("paas-cc is down".to_owned())));
+        assert_eq!(*shared.clusters, [cluster("a", 1)]);
+        assert_eq!(shared.problems, ["paas-cc is down"]);
+    }
+
+    #[test]
+    fn a_cluster_that_left_is_shown_until_it_is_back() {
+        let mut shared = Shared::new(Confirmation::AtOnce);
+        for (clusters, left) in [(vec![cluster("a", 1)], 0), (vec![], 1), (vec![cluster("a", 1)], 0)] {
+            shared.take(inventory(clusters));
+            assert_eq!(shared.left.len(), left);
         }
     }
 
     #[test]
-    fn only_a_complete_pull_takes_a_cluster_away() {
-        check(
-            vec![
-                inventory(vec![cluster("a", 1, &[]), cluster("b", 1, &[])], true),
-                Err("paas-cc is down".to_owned()),
-                inventory(vec![cluster("c", 1, &[])], false),
-                inventory(vec![cluster("c", 1, &[])], true),
-            ],
-            &[&["a", "b"], &["a", "b"], &["a", "b", "c"], &["c"]],
-        );
-    }
-
-    #[test]
-    fn a_cleaned_business_is_not_cleaned_twice_but_again_after_the_cluster_was_back_there() {
-        let mut shared = Shared::default();
-        let previous = |shared: &mut Shared, biz, list: &[i64]| {
-            shared.take(inventory(vec![cluster("a", biz, list)], true));
+    fn a_business_that_was_cleaned_is_not_cleaned_again() {
+        let mut shared = Shared::new(Confirmation::AtOnce);
+        let previous = |shared: &mut Shared, biz| {
+            shared.take(inventory(vec![cluster("a", biz)]));
             shared.clusters[0].previous_bk_biz_ids.clone()
         };
-        assert_eq!(previous(&mut shared, 2, &[1]), [1]);
-        shared.cleaned.insert(("a".to_owned(), 1));
-        assert!(previous(&mut shared, 2, &[1]).is_empty());
-        assert_eq!(previous(&mut shared, 1, &[2]), [2]);
-        assert_eq!(previous(&mut shared, 2, &[1]), [1]);
+        assert!(previous(&mut shared, 1).is_empty());
+        assert_eq!(previous(&mut shared, 2), [1]);
+        shared.stability.forget_previous("a", 1);
+        assert!(previous(&mut shared, 2).is_empty());
     }
 
     #[test]
     fn every_cluster_is_assigned_at_once_and_the_channel_ends_with_the_instance() {
-        let pull: Pull = Box::new(|| inventory(vec![cluster("a", 1, &[])], true));
-        let alone = Standalone::start("127.0.0.1:1".to_owned(), "1", pull, Duration::from_secs(60)).unwrap();
+        let alone = start(Box::new(|| inventory(vec![cluster("a", 1)])));
         let assigned = alone.assigned().recv_timeout(Duration::from_secs(5)).unwrap();
-        assert_eq!(*assigned, [cluster("a", 1, &[])]);
+        assert_eq!(*assigned, [cluster("a", 1)]);
         assert!(matches!(alone.acquire("a"), Lock::Held(fence) if fence.permit().is_ok()));
         assert_eq!(alone.assignment().workers[0].clusters, ["a"]);
         alone.stop();
@@ -254,12 +246,11 @@ mod tests {
     fn a_stop_does_not_wait_for_a_pull_that_hangs() {
         let (release, held) = bounded::<()>(0);
         let (begin, begun) = bounded::<()>(0);
-        let pull: Pull = Box::new(move || {
+        let alone = start(Box::new(move || {
             let _ = begin.send(());
             let _ = held.recv();
             Err("late".to_owned())
-        });
-        let alone = Standalone::start("127.0.0.1:1".to_owned(), "1", pull, Duration::from_secs(60)).unwrap();
+        }));
         begun.recv().unwrap();
         let start = Instant::now();
         alone.stop();
