@@ -8,10 +8,12 @@ mod peer;
 use bcs_bkcmdb_synchronizer::config::{BaseUrl, Secret};
 use bcs_bkcmdb_synchronizer::http::{self, Options, Outcome, RequestStats};
 use bcs_bkcmdb_synchronizer::inventory::{FileSource, Inventory, PaasSettings, PaasSource, Source};
+use bcs_bkcmdb_synchronizer::sandbox::paas::{PaasFault, SimCluster, SimPaas, SimProject};
 use parking_lot::Mutex;
 use peer::{Connection, Peer, Received};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,7 +185,9 @@ fn a_list_that_stays_cut_is_no_list() {
     source.pull().unwrap();
     for cut in [json!({"count": 7, "results": [cluster("X")]}), json!({"count": 7, "results": null})] {
         script.good("/projects/p1/clusters/", &cut);
+        let before = peer.requests().len();
         let inventory = source.pull().unwrap();
+        assert!(peer.requests().len() - before <= 4, "it is not asked for ever");
         assert_eq!((shown(&inventory).as_str(), inventory.complete), ("A=2 B=3", false));
         assert!(inventory.problems[0].contains("cut short"), "{:?}", inventory.problems);
     }
@@ -297,6 +301,36 @@ fn one_redirect_on_the_same_host_is_followed_with_everything() {
     let looping = redirecting("/paas/prod/projects/?desire_all_data=1");
     assert!(source(&looping).pull().unwrap_err().to_string().contains("HTTP 301"));
     assert_eq!(looping.requests().len(), 2);
+}
+
+#[test]
+fn the_simulated_paas_cc_is_read_whole_with_all_its_traps() {
+    let paas = SimPaas::new();
+    let clusters = |project: usize| {
+        let id = |i: usize| format!("BCS-K8S-{project}{i:02}");
+        (0..30)
+            .map(|i| SimCluster { id: id(i), environment: "prod".to_owned(), ..SimCluster::default() })
+            .collect()
+    };
+    let project = |n: usize| SimProject {
+        id: format!("p{n}"),
+        bk_biz_id: 2,
+        clusters: clusters(n),
+        ..SimProject::default()
+    };
+    paas.set_projects((1..=3).map(project).collect());
+    paas.always_paged(true);
+    paas.redirects(true);
+    paas.fail_clusters("p1", Some(PaasFault::Short));
+    let server = paas.serve(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+    let http = http::Client::new(&Options::default());
+    let base = BaseUrl { origin: server.url(), prefix: String::new() };
+    let mut source = PaasSource::new(http, base, settings(), Arc::new(RequestStats::default()));
+    let inventory = source.pull().unwrap();
+    assert_eq!((inventory.clusters.len(), inventory.complete), (60, false), "{:?}", inventory.problems);
+    paas.fail_clusters("p1", None);
+    let inventory = source.pull().unwrap();
+    assert_eq!((inventory.clusters.len(), inventory.complete), (90, true), "{:?}", inventory.problems);
 }
 
 #[test]
