@@ -5,7 +5,13 @@
 //! here has met them. They know the wire, never the synchronizer; only the sandbox command itself
 //! knows both sides.
 
+pub mod census;
 pub mod paas;
 mod request;
 pub mod storage;
+pub mod verdict;
 pub mod workload;
+pub mod world;
+
+/// How the sandbox is run; what the command line says.
+pub use crate::cli::SandboxArgs as Options;

@@ -7,6 +7,7 @@ mod apps;
 mod edit;
 mod file;
 
+pub(super) use apps::MODULES;
 pub use file::{PodFile, PodFileError, Unreadable};
 
 use crate::model::ClusterKind;
