@@ -142,6 +142,7 @@ pub struct ContainerServerConfig {
     pub strict_fields: bool,
     pub server_tls: TlsFiles,
     pub body_limit: usize,
+    pub watch_retention: Duration,
 }
 
 /// Where the container server learns which modules a business has.

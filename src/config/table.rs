@@ -261,4 +261,5 @@ const CONTAINER_SERVER_KEYS: &[Key] = &[
     text("server_cert_file", "", "PEM file of the certificate of the API; given: it speaks HTTPS"),
     text("server_key_file", "", "PEM file of the private key of the API"),
     number("body_limit", "33554432", (1024, 1 << 30), "largest request body in bytes"),
+    number("watch_retention", "3600", (1, 30 * 24 * 3600), "seconds a change stays in the change feed"),
 ];

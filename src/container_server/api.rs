@@ -5,14 +5,17 @@
 
 use super::calls::{self, ListCall};
 use super::codes::{self, Fault};
+use super::metrics::Metrics;
 use super::rules::Rules;
 use super::store::{FenceToken, ListQuery, Scope, Store};
 use super::topology::{Business, Caller, Topology};
+use super::watch::{Watch, Watches};
 use super::{fields, filter};
 use crate::front::{Handler, Request, Response};
 use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The prefixes calls may have.
 const PREFIXES: [&str; 2] = ["/api/v3", "/container/v3"];
@@ -23,39 +26,62 @@ pub struct Api {
     topology: Topology,
     rules: Rules,
     users: Vec<String>,
+    watches: Watches,
+    metrics: Metrics,
 }
 
 /// A call, as its path names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
+    Pods(PodCall),
+    Topology,
+    Watch,
+}
+
+/// The calls about the pods of one business; all have a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PodCall {
     Create,
     CreateMany,
     Update,
     Delete,
     List,
-    Topology,
 }
 
-impl Call {
-    /// Every call with its method and path; `{}` stands for the business.
-    const ALL: [(Self, &'static str, &'static str); 6] = [
-        (Self::Create, "POST", "/create/container/bk_biz_id/{}/pod"),
-        (Self::CreateMany, "POST", "/createmany/container/bk_biz_id/{}/pod"),
-        (Self::Update, "PUT", "/update/container/bk_biz_id/{}/pod"),
-        (Self::Delete, "DELETE", "/delete/container/bk_biz_id/{}/pod"),
-        (Self::List, "POST", "/findmany/container/bk_biz_id/{}/pod"),
-        (Self::Topology, "POST", "/find/topoinst_with_statistics/biz/{}"),
-    ];
+/// One path.
+struct Route {
+    call: Call,
+    /// Name in the metrics.
+    operation: &'static str,
+    method: &'static str,
+    /// Path after the prefix; `{}` stands for the business.
+    path: &'static str,
+}
 
-    /// The call a path names, its method, and the text in the place of the business.
-    fn of(path: &str) -> Option<(Self, &'static str, &str)> {
-        let path = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
-        Self::ALL.iter().find_map(|(call, method, template)| {
-            let (before, after) = template.split_once("{}")?;
-            let biz = path.strip_prefix(before)?.strip_suffix(after)?;
-            (!biz.contains('/')).then_some((*call, *method, biz))
-        })
-    }
+const fn route(call: Call, operation: &'static str, method: &'static str, path: &'static str) -> Route {
+    Route { call, operation, method, path }
+}
+
+const ROUTES: [Route; 7] = [
+    route(Call::Pods(PodCall::Create), "create", "POST", "/create/container/bk_biz_id/{}/pod"),
+    route(Call::Pods(PodCall::CreateMany), "create_many", "POST", "/createmany/container/bk_biz_id/{}/pod"),
+    route(Call::Pods(PodCall::Update), "update", "PUT", "/update/container/bk_biz_id/{}/pod"),
+    route(Call::Pods(PodCall::Delete), "delete", "DELETE", "/delete/container/bk_biz_id/{}/pod"),
+    route(Call::Pods(PodCall::List), "list", "POST", "/findmany/container/bk_biz_id/{}/pod"),
+    route(Call::Topology, "topology", "POST", "/find/topoinst_with_statistics/biz/{}"),
+    route(Call::Watch, "watch", "GET", "/watch/pods"),
+];
+
+/// The route a path takes, and the text in the place of the business.
+fn find_route(path: &str) -> Option<(&'static Route, &str)> {
+    let path = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
+    ROUTES.iter().find_map(|route| {
+        let Some((before, after)) = route.path.split_once("{}") else {
+            return (path == route.path).then_some((route, ""));
+        };
+        let biz = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!biz.contains('/')).then_some((route, biz))
+    })
 }
 
 impl Handler for Api {
@@ -64,43 +90,58 @@ impl Handler for Api {
         if path == "/healthz" {
             return self.health(&request);
         }
-        let Some((call, method, biz)) = Call::of(path) else {
+        let Some((route, biz)) = find_route(path) else {
             return envelope(Err(Fault::new(codes::INVALID, "there is no such path").with_status(404)));
         };
-        if request.method != method {
-            let fault = Fault::new(codes::INVALID, format!("this call is a {method}")).with_status(405);
-            let mut response = envelope(Err(fault));
-            response.headers.push(("Allow", method.to_owned()));
-            return response;
+        if request.method != route.method {
+            return wrong_method(route.method);
         }
-        envelope(self.call(call, biz, &request))
+        let begin = Instant::now();
+        let (response, code) = match self.call(route.call, biz, &request) {
+            Ok(response) => (response, 0),
+            Err(fault) => {
+                let code = fault.code;
+                (envelope(Err(fault)), code)
+            }
+        };
+        self.metrics.count(route.operation, code, begin.elapsed());
+        response
     }
 }
 
 impl Api {
-    /// An API over an open store.
-    pub fn new(store: Arc<Store>, topology: Topology, rules: Rules, users: Vec<String>) -> Self {
-        Self { store, topology, rules, users }
+    /// An API over an open store. `users`: accepted `BK_User` values, empty for any.
+    pub fn new(
+        store: Arc<Store>,
+        topology: Topology,
+        rules: Rules,
+        users: Vec<String>,
+        metrics: Metrics,
+    ) -> Self {
+        let watches = Watches::new(store.clone());
+        Self { store, topology, rules, users, watches, metrics }
     }
 
-    fn call(&self, call: Call, biz: &str, request: &Request) -> Result<Value, Fault> {
+    fn call(&self, call: Call, biz: &str, request: &Request) -> Result<Response, Fault> {
         let caller = self.caller(request)?;
-        let biz = biz.parse::<i64>().ok().filter(|biz| *biz > 0).ok_or_else(|| {
-            Fault::new(codes::BAD_BUSINESS, "bk_biz_id in the path must be an integer above 0")
-        })?;
-        if call == Call::Topology {
-            return self.tree(biz, &caller);
-        }
+        let data = match call {
+            Call::Watch => return self.watches.answer(caller.account, Watch::parse(&request.query)?),
+            Call::Topology => self.tree(business_id(biz)?, &caller)?,
+            Call::Pods(call) => self.pods(call, business_id(biz)?, &caller, request)?,
+        };
+        Ok(envelope(Ok(data)))
+    }
+
+    fn pods(&self, call: PodCall, biz: i64, caller: &Caller, request: &Request) -> Result<Value, Fault> {
         let fence = fence(request)?;
         let body = calls::body(&request.body)?;
         let scope = Scope { account: caller.account.clone(), biz };
         match call {
-            Call::Create => self.create(&caller, &scope, fence, &body),
-            Call::CreateMany => self.create_many(&caller, &scope, fence, &body),
-            Call::Update => self.update(&caller, &scope, fence, &body),
-            Call::Delete => self.delete(&scope, fence, &body),
-            Call::List => self.list(&caller, scope, &body),
-            Call::Topology => self.tree(biz, &caller),
+            PodCall::Create => self.create(caller, &scope, fence, &body),
+            PodCall::CreateMany => self.create_many(caller, &scope, fence, &body),
+            PodCall::Update => self.update(caller, &scope, fence, &body),
+            PodCall::Delete => self.delete(&scope, fence, &body),
+            PodCall::List => self.list(caller, scope, &body),
         }
     }
 
@@ -258,14 +299,25 @@ impl Api {
     /// 200 while records can be read and written; old topology is a problem but no failure.
     fn health(&self, request: &Request) -> Response {
         if request.method != "GET" && request.method != "HEAD" {
-            let fault = Fault::new(codes::INVALID, "/healthz is a GET").with_status(405);
-            return envelope(Err(fault));
+            return wrong_method("GET");
         }
         let failure = self.store.check().err().map(|fault| fault.to_string());
         let ok = failure.is_none();
         let problems: Vec<_> = failure.into_iter().chain(self.topology.problem()).collect();
         Response::json(if ok { 200 } else { 503 }, &json!({"ok": ok, "problems": problems}))
     }
+}
+
+fn wrong_method(method: &str) -> Response {
+    let fault = Fault::new(codes::INVALID, format!("this path takes {method}")).with_status(405);
+    let mut response = envelope(Err(fault));
+    response.headers.push(("Allow", method.to_owned()));
+    response
+}
+
+fn business_id(text: &str) -> Result<i64, Fault> {
+    let biz = text.parse().ok().filter(|biz| *biz > 0);
+    biz.ok_or_else(|| Fault::new(codes::BAD_BUSINESS, "bk_biz_id in the path must be an integer above 0"))
 }
 
 fn no_module(module: i64, biz: i64) -> String {
@@ -285,14 +337,17 @@ fn fence(request: &Request) -> Result<Option<FenceToken>, Fault> {
 }
 
 /// The envelope every call answers with.
-fn envelope(outcome: Result<Value, Fault>) -> Response {
-    let (status, code, message, data) = match outcome {
-        Ok(data) => (200, 0, "success".to_owned(), data),
-        Err(fault) => (fault.status, fault.code, fault.message, Value::Null),
+pub fn envelope_value(outcome: Result<Value, Fault>) -> Value {
+    let (code, message, data) = match outcome {
+        Ok(data) => (0, "success".to_owned(), data),
+        Err(fault) => (fault.code, fault.message, Value::Null),
     };
-    let body = json!({"result": code == 0, "bk_error_code": code, "bk_error_msg": message,
-        "permission": null, "data": data});
-    Response::json(status, &body)
+    json!({"result": code == 0, "bk_error_code": code, "bk_error_msg": message, "permission": null, "data": data})
+}
+
+fn envelope(outcome: Result<Value, Fault>) -> Response {
+    let status = outcome.as_ref().map_or_else(|fault| fault.status, |_| 200);
+    Response::json(status, &envelope_value(outcome))
 }
 
 #[cfg(test)]
@@ -302,15 +357,17 @@ mod tests {
     #[test]
     fn both_prefixes_lead_to_the_same_calls() {
         for prefix in PREFIXES {
-            for (call, method, template) in Call::ALL {
-                let path = format!("{prefix}{}", template.replace("{}", "2"));
-                assert_eq!(Call::of(&path), Some((call, method, "2")), "{path}");
+            for route in &ROUTES {
+                let biz = if route.path.contains("{}") { "2" } else { "" };
+                let path = format!("{prefix}{}", route.path.replace("{}", "2"));
+                let found = find_route(&path).map(|(route, biz)| (route.call, biz));
+                assert_eq!(found, Some((route.call, biz)), "{path}");
             }
         }
         for path in
             ["/create/container/bk_biz_id/2/pod", "/api/v3", "/api/v3/create/container/bk_biz_id/2/x/pod"]
         {
-            assert_eq!(Call::of(path), None, "{path}");
+            assert!(find_route(path).is_none(), "{path}");
         }
     }
 

@@ -3,6 +3,8 @@
 //! The numbers are the CMDB's own (protocol.md 2). Pure; knows no HTTP beyond the status number
 //! that goes with a refusal.
 
+/// Too many callers at the same time.
+pub const BUSY: i64 = -1;
 /// The body is not JSON.
 pub const NOT_JSON: i64 = 1199000;
 /// A parameter has no meaning here.

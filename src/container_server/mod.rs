@@ -13,14 +13,18 @@ mod calls;
 mod codes;
 mod fields;
 mod filter;
+mod metrics;
 mod rules;
 mod store;
 mod topology;
+mod watch;
 
 use crate::config::{ContainerServerConfig, TlsFiles};
-use crate::front::{Front, Limits, Request, Response};
+use crate::front::{Front, Limits};
 use crate::http::tls;
+use crate::observe::MetricsServer;
 use api::Api;
+use metrics::Metrics;
 use rules::Rules;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -31,8 +35,6 @@ use topology::Topology;
 
 /// Connections at the same time on the API port.
 const CONNECTIONS: usize = 2048;
-/// Connections at the same time on the metrics port.
-const METRIC_CONNECTIONS: usize = 64;
 /// Bytes of a request's head.
 const HEAD_LIMIT: usize = 16 * 1024;
 /// Time for a whole request to arrive.
@@ -73,7 +75,7 @@ pub enum StartError {
 /// A container server at work; stops when dropped.
 pub struct ContainerServer {
     api: Front,
-    metrics: Front,
+    metrics: MetricsServer,
 }
 
 impl ContainerServer {
@@ -89,25 +91,20 @@ impl ContainerServer {
             false => Some(tls::server_config(&config.server_tls)?),
         };
         let topology = Topology::open(&config.topology)?;
-        let store = Store::open(&config.database)
+        let store = Store::open(&config.database, config.watch_retention)
             .map_err(|source| StartError::Store { path: config.database.clone(), source })?;
+        let store = Arc::new(store);
         let rules = Rules::new(config.strict_fields)?;
-        let api = Arc::new(Api::new(Arc::new(store), topology, rules, config.users.clone()));
+        let metrics = Metrics::new();
+        let registry = metrics.registry(store.clone());
+        let api = Arc::new(Api::new(store, topology, rules, config.users.clone(), metrics));
         let port = |what: &str| {
             let what = what.to_owned();
             move |source| StartError::Port { what, source }
         };
-        let api = Front::start("container", listener, tls, limits(config.body_limit, CONNECTIONS), api)
-            .map_err(port("port"))?;
-        let metrics = Arc::new(|_: Request| Response::json(404, &serde_json::Value::Null));
-        let metrics = Front::start(
-            "cont metrics",
-            metric_listener,
-            None,
-            limits(HEAD_LIMIT, METRIC_CONNECTIONS),
-            metrics,
-        )
-        .map_err(port("metric_port"))?;
+        let api =
+            Front::start("container", listener, tls, limits(config.body_limit), api).map_err(port("port"))?;
+        let metrics = MetricsServer::serve(metric_listener, registry).map_err(port("metric_port"))?;
         Ok(Self { api, metrics })
     }
 
@@ -136,8 +133,14 @@ impl ContainerServer {
     pub fn stop(self) {}
 }
 
-fn limits(body: usize, connections: usize) -> Limits {
-    Limits { connections, head: HEAD_LIMIT, body, request_time: REQUEST_TIME, idle_time: IDLE_TIME }
+fn limits(body: usize) -> Limits {
+    Limits {
+        connections: CONNECTIONS,
+        head: HEAD_LIMIT,
+        body,
+        request_time: REQUEST_TIME,
+        idle_time: IDLE_TIME,
+    }
 }
 
 /// The command `container-server`: serves until SIGTERM or SIGINT. Returns the exit code.

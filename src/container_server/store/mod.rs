@@ -4,20 +4,26 @@
 //! one is being flushed share the next flush. Enforces what only the database can know: both
 //! unique rules and the fence. Knows nothing of HTTP, of field rules or of modules.
 
+mod feed;
 mod reader;
 mod schema;
 mod writer;
 
+pub use feed::{ChangePage, Position};
 pub use reader::{ListQuery, Page};
 
 use crate::container_server::codes::{self, Fault};
 use crate::container_server::filter::Sql;
 use crate::container_server::rules::{Change, Row};
 use crossbeam::channel::{Sender, bounded};
+use feed::Feed;
 use reader::Readers;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use writer::{Job, Outcome, Write};
+use std::time::{Duration, Instant};
+use writer::{Job, Outcome, Tally, Write, Writer};
 
 /// Writes that may wait for the writer; further callers wait to be let in.
 const WAITING_WRITES: usize = 1024;
@@ -72,18 +78,36 @@ pub struct Store {
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     readers: Readers,
+    feed: Arc<Feed>,
+    tally: Arc<Tally>,
+}
+
+/// Numbers for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Records stored, all accounts together.
+    pub pods: i64,
+    /// Commits since the start.
+    pub flushes: u64,
+    /// Writes that shared them.
+    pub writes: u64,
+    /// Number of the last change.
+    pub sequence: i64,
 }
 
 impl Store {
-    /// Opens or creates the database at `path`.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens or creates the database at `path`. Changes stay in the feed for `retention`.
+    pub fn open(path: &Path, retention: Duration) -> Result<Self, StoreError> {
         let connection = schema::open_writer(path)?;
         let readers = Readers::open(path, READERS)?;
+        let feed = Arc::new(Feed::new(feed::last_sequence(&connection)?));
+        let tally = Arc::new(Tally::default());
         let (jobs, waiting) = bounded(WAITING_WRITES);
+        let writer = Writer { connection, feed: feed.clone(), retention, tally: tally.clone() };
         let writer = std::thread::Builder::new()
             .name("store writer".to_owned())
-            .spawn(move || writer::run(connection, &waiting))?;
-        Ok(Self { jobs: Some(jobs), writer: Some(writer), readers })
+            .spawn(move || writer.run(&waiting))?;
+        Ok(Self { jobs: Some(jobs), writer: Some(writer), readers, feed, tally })
     }
 
     /// Creates records; each has its own outcome: its instance id, or 1199014 when it violates a
@@ -119,6 +143,31 @@ impl Store {
     /// Lists records.
     pub fn list(&self, query: &ListQuery) -> Result<Page, Fault> {
         self.readers.with(|connection| reader::list(connection, query))
+    }
+
+    /// The number of the last committed change.
+    pub fn sequence(&self) -> i64 {
+        self.feed.latest()
+    }
+
+    /// Waits until a change after `since` is committed, or `deadline`; returns whether there is one.
+    pub fn wait_for_change(&self, since: i64, deadline: Instant) -> bool {
+        self.feed.wait(since, deadline)
+    }
+
+    /// Changes after `since` of one account, and of one business if `biz` names it.
+    pub fn changes(&self, account: &str, biz: Option<i64>, since: i64) -> Result<Position, Fault> {
+        self.readers.with(|connection| feed::changes(connection, account, biz, since))
+    }
+
+    /// Numbers for the metrics.
+    pub fn statistics(&self) -> Result<Statistics, Fault> {
+        Ok(Statistics {
+            pods: self.readers.with(reader::count)?,
+            flushes: self.tally.flushes.load(Ordering::Relaxed),
+            writes: self.tally.writes.load(Ordering::Relaxed),
+            sequence: self.feed.latest(),
+        })
     }
 
     /// Whether the database can be read, written and flushed, tried out.

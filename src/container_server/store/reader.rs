@@ -127,3 +127,8 @@ pub fn record(columns: &[&FieldSpec], row: &Row<'_>) -> rusqlite::Result<Map<Str
 pub fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM (SELECT 1 FROM pod LIMIT 1)", [], |_| Ok(()))
 }
+
+/// How many records there are.
+pub fn count(connection: &mut Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT count(*) FROM pod", [], |row| row.get(0))
+}

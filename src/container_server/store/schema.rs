@@ -51,6 +51,14 @@ CREATE TABLE fence (
     number INTEGER NOT NULL,
     PRIMARY KEY (bk_supplier_account, cluster)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE change (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    bk_supplier_account TEXT NOT NULL,
+    bk_biz_id INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    pod TEXT NOT NULL
+) STRICT;
 CREATE TABLE heartbeat (only INTEGER PRIMARY KEY CHECK (only = 1), at TEXT NOT NULL) STRICT;
 "];
 

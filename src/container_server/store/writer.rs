@@ -2,19 +2,29 @@
 //!
 //! It takes whatever is waiting, up to a bound, into one transaction with one flush; each write
 //! has a savepoint of its own in it, so that one that fails takes no other with it. Nobody is told
-//! of success before the commit returned.
+//! of success before the commit returned. What a write changed goes into the change feed in the
+//! same transaction: the feed has neither more nor less than what was committed, in that order.
 
-use super::{FenceToken, Scope, database_fault, schema};
+use super::feed::Feed;
+use super::{FenceToken, Scope, database_fault, reader, schema};
 use crate::container_server::codes::{self, Fault};
-use crate::container_server::fields::{self, FIELDS};
+use crate::container_server::fields::{self, FIELDS, FieldSpec};
 use crate::container_server::filter::Sql;
 use crate::container_server::rules::{Change, Row};
 use crossbeam::channel::{Receiver, Sender};
 use rusqlite::types::Value as Cell;
-use rusqlite::{Connection, OptionalExtension, Savepoint, TransactionBehavior, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Writes that share one flush: bounds how long the first of them waits for the others.
 const GROUP: usize = 256;
+
+/// Changes a commit always may remove from the feed beside two for each it adds: so the feed
+/// shrinks to its retention whatever the rate, and no commit takes long.
+const PRUNE: usize = 64;
 
 /// What is to be written.
 pub enum Write {
@@ -75,55 +85,104 @@ pub struct Job {
     pub reply: Sender<Result<Outcome, Fault>>,
 }
 
-/// Writes until the last sender is gone.
-pub fn run(mut connection: Connection, jobs: &Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut group = vec![first];
-        group.extend(jobs.try_iter().take(GROUP - 1));
-        match commit(&mut connection, &group) {
-            Ok(outcomes) => {
-                for (job, outcome) in group.iter().zip(outcomes) {
-                    // A caller that no longer waits has nothing to be told.
-                    let _ = job.reply.send(outcome);
+/// How much was written, for the metrics.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Commits.
+    pub flushes: AtomicU64,
+    /// Writes that were in them.
+    pub writes: AtomicU64,
+}
+
+/// The writer's connection and whom it tells.
+pub struct Writer {
+    /// Opened for writing.
+    pub connection: Connection,
+    /// Told of every commit.
+    pub feed: Arc<Feed>,
+    /// How long changes are kept.
+    pub retention: Duration,
+    /// Counts.
+    pub tally: Arc<Tally>,
+}
+
+impl Writer {
+    /// Writes until the last sender is gone.
+    pub fn run(mut self, jobs: &Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let mut group = vec![first];
+            group.extend(jobs.try_iter().take(GROUP - 1));
+            match self.commit(&group) {
+                Ok(outcomes) => {
+                    self.tally.flushes.fetch_add(1, Ordering::Relaxed);
+                    self.tally.writes.fetch_add(group.len() as u64, Ordering::Relaxed);
+                    for (job, outcome) in group.iter().zip(outcomes) {
+                        // A caller that no longer waits has nothing to be told.
+                        let _ = job.reply.send(outcome);
+                    }
                 }
-            }
-            Err(error) => {
-                log::error!("container server: {} writes failed: {error}", group.len());
-                for job in &group {
-                    let _ = job.reply.send(Err(database_fault(job.write.failure_code(), &error)));
+                Err(error) => {
+                    log::error!("container server: {} writes failed: {error}", group.len());
+                    for job in &group {
+                        let _ = job.reply.send(Err(database_fault(job.write.failure_code(), &error)));
+                    }
                 }
             }
         }
+    }
+
+    /// One transaction: an outcome for each job, or an error that undid them all.
+    fn commit(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Result<Outcome, Fault>>> {
+        let now = jiff::Timestamp::now();
+        let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut outcomes = Vec::with_capacity(group.len());
+        let mut changes = 0;
+        for job in group {
+            if let Some(fault) = fence_fault(&transaction, job)? {
+                outcomes.push(Err(fault));
+                continue;
+            }
+            let mut savepoint = transaction.savepoint()?;
+            let mut edit = Edit::new(&savepoint, now);
+            match edit.apply(&job.write) {
+                Ok(outcome) => {
+                    changes += edit.changes;
+                    savepoint.commit()?;
+                    outcomes.push(Ok(outcome));
+                }
+                // A full disk and its like end the whole transaction, not the statement alone.
+                Err(error) if savepoint.is_autocommit() => return Err(error),
+                Err(error) => {
+                    savepoint.rollback()?;
+                    savepoint.commit()?;
+                    outcomes.push(Err(database_fault(job.write.failure_code(), &error)));
+                }
+            }
+        }
+        if changes > 0 {
+            prune(&transaction, now, self.retention, 2 * changes + PRUNE)?;
+        }
+        transaction.commit()?;
+        if changes > 0 {
+            self.feed.publish(super::feed::last_sequence(&self.connection)?);
+        }
+        Ok(outcomes)
     }
 }
 
-/// One transaction: an outcome for each job, or an error that undid them all.
-fn commit(connection: &mut Connection, group: &[Job]) -> rusqlite::Result<Vec<Result<Outcome, Fault>>> {
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut outcomes = Vec::with_capacity(group.len());
-    for job in group {
-        if let Some(fault) = fence_fault(&transaction, job)? {
-            outcomes.push(Err(fault));
-            continue;
-        }
-        let mut savepoint = transaction.savepoint()?;
-        match apply(&savepoint, &job.write, &now) {
-            Ok(outcome) => {
-                savepoint.commit()?;
-                outcomes.push(Ok(outcome));
-            }
-            // A full disk and its like end the whole transaction, not the statement alone.
-            Err(error) if savepoint.is_autocommit() => return Err(error),
-            Err(error) => {
-                savepoint.rollback()?;
-                savepoint.commit()?;
-                outcomes.push(Err(database_fault(job.write.failure_code(), &error)));
-            }
-        }
-    }
-    transaction.commit()?;
-    Ok(outcomes)
+/// Removes changes older than the retention, the oldest first, at most `most` of them.
+fn prune(
+    connection: &Connection,
+    now: jiff::Timestamp,
+    retention: Duration,
+    most: usize,
+) -> rusqlite::Result<()> {
+    let kept = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let mut delete = connection.prepare_cached(
+        "DELETE FROM change WHERE at < ? AND sequence IN (SELECT sequence FROM change ORDER BY sequence LIMIT ?)",
+    )?;
+    delete.execute(params![now.as_millisecond().saturating_sub(kept), most as i64])?;
+    Ok(())
 }
 
 /// Remembers the fence number of a write, or refuses it because a later holder was here.
@@ -155,78 +214,111 @@ fn fence_fault(connection: &Connection, job: &Job) -> rusqlite::Result<Option<Fa
     }
 }
 
-fn apply(savepoint: &Savepoint<'_>, write: &Write, now: &str) -> rusqlite::Result<Outcome> {
-    match write {
-        Write::Create { account, rows } => {
-            let outcomes: rusqlite::Result<_> =
-                rows.iter().map(|row| create(savepoint, account, row, now)).collect();
-            outcomes.map(Outcome::Created)
-        }
-        Write::Update { scope, condition, changes } => {
-            update(savepoint, scope, condition, changes, now).map(Outcome::Count)
-        }
-        Write::Delete { scope, condition } => delete(savepoint, scope, condition).map(Outcome::Count),
-        Write::Heartbeat => {
-            let mut beat = savepoint.prepare_cached("INSERT OR REPLACE INTO heartbeat VALUES (1, ?)")?;
-            beat.execute([now]).map(Outcome::Count)
-        }
-    }
+/// One write within its savepoint.
+struct Edit<'a> {
+    connection: &'a Connection,
+    now: jiff::Timestamp,
+    time: String,
+    columns: Vec<&'static FieldSpec>,
+    changes: usize,
 }
 
-/// Inserts a record, or says which unique rule stands against it.
-fn create(
-    connection: &Connection,
-    account: &str,
-    row: &Row,
-    now: &str,
-) -> rusqlite::Result<Result<i64, Fault>> {
-    let marks = vec!["?"; FIELDS.len() + 3].join(",");
-    let text = format!(
-        "INSERT INTO pod ({},bk_supplier_account,create_time,last_time) VALUES ({marks}) ON CONFLICT DO NOTHING",
-        schema::names(&FIELDS)
-    );
-    let mut insert = connection.prepare_cached(&text)?;
-    let generated = [Cell::Text(account.to_owned()), Cell::Text(now.to_owned()), Cell::Text(now.to_owned())];
-    if insert.execute(params_from_iter(row.iter().chain(&generated)))? == 1 {
-        return Ok(Ok(connection.last_insert_rowid()));
+impl<'a> Edit<'a> {
+    fn new(connection: &'a Connection, now: jiff::Timestamp) -> Self {
+        let time = now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+        Self { connection, now, time, columns: fields::columns().collect(), changes: 0 }
     }
-    for keys in fields::UNIQUE_RULES {
-        let matches: Vec<_> = keys.iter().map(|key| format!("{key} = ?")).collect();
-        let text =
-            format!("SELECT 1 FROM pod WHERE bk_supplier_account = ? AND {} LIMIT 1", matches.join(" AND "));
-        let values = keys.iter().filter_map(|key| fields::position(key).map(|at| &row[at]));
-        let account = Cell::Text(account.to_owned());
-        if connection
-            .prepare_cached(&text)?
-            .exists(params_from_iter(std::iter::once(&account).chain(values)))?
-        {
-            return Ok(Err(Fault::new(codes::DUPLICATE, format!("duplicate: {}", keys.join(", ")))));
+
+    fn apply(&mut self, write: &Write) -> rusqlite::Result<Outcome> {
+        match write {
+            Write::Create { account, rows } => {
+                let outcomes: rusqlite::Result<_> =
+                    rows.iter().map(|row| self.create(account, row)).collect();
+                outcomes.map(Outcome::Created)
+            }
+            Write::Update { scope, condition, changes } => {
+                self.update(scope, condition, changes).map(Outcome::Count)
+            }
+            Write::Delete { scope, condition } => {
+                let mut sql = Sql::default();
+                sql.push("DELETE FROM pod", []);
+                push_where(&mut sql, scope, condition);
+                self.change("delete", sql).map(|records| Outcome::Count(records.len()))
+            }
+            Write::Heartbeat => {
+                let text = "INSERT OR REPLACE INTO heartbeat VALUES (1, ?)";
+                self.connection.prepare_cached(text)?.execute([&self.time]).map(Outcome::Count)
+            }
         }
     }
-    Ok(Err(Fault::new(codes::DUPLICATE, "duplicate")))
-}
 
-fn update(
-    connection: &Connection,
-    scope: &Scope,
-    condition: &Sql,
-    changes: &[Change],
-    now: &str,
-) -> rusqlite::Result<usize> {
-    let mut sql = Sql::default();
-    sql.push("UPDATE pod SET last_time = ?", [Cell::Text(now.to_owned())]);
-    for (at, cell) in changes {
-        sql.push(&format!(",{} = ?", FIELDS[*at].name), [cell.clone()]);
+    /// Inserts a record, or says which unique rule stands against it.
+    fn create(&mut self, account: &str, row: &Row) -> rusqlite::Result<Result<i64, Fault>> {
+        let marks = vec!["?"; FIELDS.len() + 3].join(",");
+        let names = schema::names(&FIELDS);
+        let mut sql = Sql::default();
+        sql.push(
+            &format!("INSERT INTO pod ({names},bk_supplier_account,create_time,last_time) VALUES ({marks})"),
+            row.iter().cloned(),
+        );
+        let generated = [account, &self.time, &self.time].map(|text| Cell::Text(text.to_owned()));
+        sql.push(" ON CONFLICT DO NOTHING", generated);
+        let created = self.change("create", sql)?;
+        match created.first().and_then(|record| record.get("bk_pod_id")?.as_i64()) {
+            Some(id) => Ok(Ok(id)),
+            None => self.duplicate(account, row).map(Err),
+        }
     }
-    push_where(&mut sql, scope, condition);
-    connection.prepare_cached(&sql.text)?.execute(params_from_iter(&sql.parameters))
-}
 
-fn delete(connection: &Connection, scope: &Scope, condition: &Sql) -> rusqlite::Result<usize> {
-    let mut sql = Sql::default();
-    sql.push("DELETE FROM pod", []);
-    push_where(&mut sql, scope, condition);
-    connection.prepare_cached(&sql.text)?.execute(params_from_iter(&sql.parameters))
+    /// Which unique rule a refused record violates.
+    fn duplicate(&self, account: &str, row: &Row) -> rusqlite::Result<Fault> {
+        for keys in fields::UNIQUE_RULES {
+            let matches: Vec<_> = keys.iter().map(|key| format!("{key} = ?")).collect();
+            let text = format!(
+                "SELECT 1 FROM pod WHERE bk_supplier_account = ? AND {} LIMIT 1",
+                matches.join(" AND ")
+            );
+            let account = Cell::Text(account.to_owned());
+            let values = keys.iter().filter_map(|key| fields::position(key).map(|at| &row[at]));
+            let values = params_from_iter(std::iter::once(&account).chain(values));
+            if self.connection.prepare_cached(&text)?.exists(values)? {
+                return Ok(Fault::new(codes::DUPLICATE, format!("duplicate: {}", keys.join(", "))));
+            }
+        }
+        Ok(Fault::new(codes::DUPLICATE, "duplicate"))
+    }
+
+    fn update(&mut self, scope: &Scope, condition: &Sql, changes: &[Change]) -> rusqlite::Result<usize> {
+        let mut sql = Sql::default();
+        sql.push("UPDATE pod SET last_time = ?", [Cell::Text(self.time.clone())]);
+        for (at, cell) in changes {
+            sql.push(&format!(",{} = ?", FIELDS[*at].name), [cell.clone()]);
+        }
+        push_where(&mut sql, scope, condition);
+        self.change("update", sql).map(|records| records.len())
+    }
+
+    /// Runs a statement and puts the records it touched into the feed; of a deleted one, what it
+    /// was.
+    fn change(&mut self, action: &str, mut sql: Sql) -> rusqlite::Result<Vec<Map<String, Value>>> {
+        sql.push(&format!(" RETURNING {}", schema::names(self.columns.iter().copied())), []);
+        let records: Vec<_> = self
+            .connection
+            .prepare_cached(&sql.text)?
+            .query_map(params_from_iter(&sql.parameters), |row| reader::record(&self.columns, row))?
+            .collect::<rusqlite::Result<_>>()?;
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO change (at,bk_supplier_account,bk_biz_id,action,pod) VALUES (?,?,?,?,?)",
+        )?;
+        for record in &records {
+            let account = record.get("bk_supplier_account").and_then(Value::as_str);
+            let biz = record.get("bk_biz_id").and_then(Value::as_i64);
+            let pod = serde_json::to_string(record).unwrap_or_default();
+            insert.execute(params![self.now.as_millisecond(), account, biz, action, pod])?;
+        }
+        self.changes += records.len();
+        Ok(records)
+    }
 }
 
 /// Appends the condition, within the scope and never beyond it.

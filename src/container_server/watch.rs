@@ -1,0 +1,176 @@
+//! `GET …/watch/pods`: the change feed for consumers, by long polling.
+//!
+//! An answer comes as soon as there is a change after `since`, or after `timeout` seconds without
+//! one; its `sequence` is the `since` of the next call. Who has no number yet leaves `since` out,
+//! is told the current one at once, lists everything, and goes on from that number.
+
+use super::api::envelope_value;
+use super::codes::{self, Fault};
+use super::store::{ChangePage, Position, Store};
+use crate::front::{Body, Response};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Consumers that may wait at the same time; each has a thread while it does.
+const WAITING: usize = 256;
+/// How long a call waits if it does not say.
+const DEFAULT_TIMEOUT: u64 = 25;
+/// How long a call may wait.
+const LONGEST_TIMEOUT: u64 = 60;
+/// How often a waiting call looks whether its client, or the server, is still there.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a consumer asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    since: Option<i64>,
+    biz: Option<i64>,
+    timeout: Duration,
+}
+
+impl Watch {
+    /// Reads the query: `since`, `bk_biz_id`, `timeout` (seconds). All may be left out.
+    pub fn parse(query: &str) -> Result<Self, Fault> {
+        let mut watch = Self { since: None, biz: None, timeout: Duration::from_secs(DEFAULT_TIMEOUT) };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "since" => watch.since = Some(number(name, value)?),
+                "bk_biz_id" => watch.biz = Some(number(name, value)?),
+                "timeout" => {
+                    let seconds = number(name, value)?.unsigned_abs().min(LONGEST_TIMEOUT);
+                    watch.timeout = Duration::from_secs(seconds);
+                }
+                _ => {}
+            }
+        }
+        Ok(watch)
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<i64, Fault> {
+    let number = value.parse().ok().filter(|number: &i64| *number >= 0);
+    number.ok_or_else(|| Fault::new(codes::INVALID, format!("{name} must be an integer, 0 or above")))
+}
+
+/// A consumer that waits; the next one may when this is dropped.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicUsize>) -> Result<Self, Fault> {
+        let seat = Self(taken.clone());
+        if taken.fetch_add(1, Ordering::Relaxed) < WAITING {
+            return Ok(seat);
+        }
+        Err(Fault::new(codes::BUSY, format!("{WAITING} consumers are waiting already: try again")))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The feed as the API serves it.
+pub struct Watches {
+    store: Arc<Store>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Watches {
+    /// Nobody waits yet.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store, taken: Arc::default() }
+    }
+
+    /// Answers at once what can be; else with a body that comes when there is something in it.
+    pub fn answer(&self, account: String, watch: Watch) -> Result<Response, Fault> {
+        let Some(since) = watch.since else {
+            let page = ChangePage { sequence: self.store.sequence(), changes: Vec::new() };
+            return Ok(Response::json(200, &envelope_value(Ok(json!(page)))));
+        };
+        let page = look(&self.store, &account, watch.biz, since)?;
+        if !page.changes.is_empty() || watch.timeout.is_zero() {
+            return Ok(Response::json(200, &envelope_value(Ok(json!(page)))));
+        }
+        let seat = Seat::take(&self.taken)?;
+        let store = self.store.clone();
+        let body = Box::new(move |out: &mut dyn Write| {
+            let deadline = Instant::now() + watch.timeout;
+            let outcome = wait(&store, &account, watch.biz, page, deadline, out)?;
+            drop(seat);
+            serde_json::to_writer(out, &envelope_value(outcome)).map_err(io::Error::from)
+        });
+        Ok(Response {
+            status: 200,
+            content_type: "application/json",
+            headers: Vec::new(),
+            body: Body::Stream(body),
+        })
+    }
+}
+
+/// Waits from `page`, an empty one, until there is a change of interest, or the deadline.
+fn wait(
+    store: &Store,
+    account: &str,
+    biz: Option<i64>,
+    mut page: ChangePage,
+    deadline: Instant,
+    out: &mut dyn Write,
+) -> io::Result<Result<Value, Fault>> {
+    while page.changes.is_empty() && Instant::now() < deadline {
+        if store.wait_for_change(page.sequence, deadline.min(Instant::now() + LOOK)) {
+            match look(store, account, biz, page.sequence) {
+                Ok(next) => page = next,
+                Err(fault) => return Ok(Err(fault)),
+            }
+        }
+        // Fails when the client has gone or the server stops.
+        out.flush()?;
+    }
+    Ok(Ok(json!(page)))
+}
+
+fn look(store: &Store, account: &str, biz: Option<i64>, since: i64) -> Result<ChangePage, Fault> {
+    match store.changes(account, biz, since)? {
+        Position::Page(page) => Ok(page),
+        Position::Lost { oldest, latest } => {
+            let message = format!(
+                "changes after {since} are not all here (there are {oldest} to {latest}): list everything, then \
+                 watch from the sequence that a call without since tells"
+            );
+            Err(Fault::new(codes::NOT_FOUND, message).with_status(410))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_numbers() {
+        let watch = Watch::parse("since=5&bk_biz_id=2&timeout=999999&colour=red").unwrap();
+        let longest = Duration::from_secs(LONGEST_TIMEOUT);
+        assert_eq!(watch, Watch { since: Some(5), biz: Some(2), timeout: longest });
+        assert_eq!(Watch::parse("").unwrap().since, None);
+        for bad in ["since=", "since", "since=-1", "since=x", "bk_biz_id=1.5", "timeout=99999999999999999999"]
+        {
+            assert_eq!(Watch::parse(bad).map_err(|fault| fault.code), Err(codes::INVALID), "{bad}");
+        }
+    }
+
+    #[test]
+    fn seats_are_bounded_and_come_back() {
+        let taken = Arc::default();
+        let seats: Vec<_> = (0..WAITING).map(|_| Seat::take(&taken).unwrap()).collect();
+        assert_eq!(Seat::take(&taken).err().map(|fault| fault.code), Some(codes::BUSY));
+        drop(seats);
+        assert!(Seat::take(&taken).is_ok());
+    }
+}

@@ -1,0 +1,189 @@
+//! What the container server acknowledged is there after `kill -9`, at whatever instant it came.
+//!
+//! The real binary is killed in a loop while several callers write. `BKCMDB_KILLS` sets how many
+//! times (10 if unset): `BKCMDB_KILLS=100 cargo test --test container_durability`.
+
+#![allow(clippy::unwrap_used)] // All of it is test.
+
+mod container;
+
+use bcs_bkcmdb_synchronizer::http::Method;
+use container::{Caller, config, pod_with};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+/// Callers that write at the same time, each to pods of its own.
+const CALLERS: usize = 4;
+/// Pods of one caller.
+const PODS: usize = 20;
+
+/// How long a write may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The binary at work on a free port.
+struct Process {
+    child: Child,
+    caller: Caller,
+}
+
+impl Process {
+    fn start(directory: &Path) -> Self {
+        let file = directory.join("config.json");
+        std::fs::write(&file, config(directory, json!({})).to_string()).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+            .args(["container-server", "--config"])
+            .arg(&file)
+            .env_remove("RUST_LOG")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = log.find_map(|line| line.unwrap().split_once("API on ").map(|(_, rest)| rest.to_owned()));
+        let line = line.unwrap();
+        let address = line.split(',').next().unwrap();
+        let caller = Caller::new(format!("http://{address}"));
+        // The log goes on being read, so that the server never waits for its reader.
+        std::thread::spawn(move || log.for_each(drop));
+        Self { child, caller }
+    }
+
+    fn kill(&mut self) {
+        // SIGKILL; a server that is gone already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A pod's status counter, or `None` while it is not recorded.
+type State = Option<u64>;
+
+/// What one caller knows of its pods.
+#[derive(Default)]
+struct Knowledge {
+    acknowledged: HashMap<usize, State>,
+    /// Writes without an answer: they may or may not have happened.
+    in_doubt: HashMap<usize, State>,
+    counter: u64,
+}
+
+fn name(caller: usize, pod: usize) -> String {
+    format!("c{caller}-p{pod}")
+}
+
+fn record(caller: usize, pod: usize, status: u64) -> Value {
+    pod_with(&name(caller, pod), json!({"bk_pod_status": status.to_string()}))
+}
+
+/// Writes until the server is gone, and remembers what it acknowledged.
+fn write(
+    caller: &Caller,
+    me: usize,
+    knowledge: &mut Knowledge,
+    acknowledged: &Sender<()>,
+    random: &mut fastrand::Rng,
+) {
+    loop {
+        knowledge.counter += 1;
+        let status = knowledge.counter;
+        let pod = random.usize(..PODS);
+        let uuid = json!({"bk_pod_uuid": format!("uid-{}", name(me, pod))});
+        let absent: Vec<_> =
+            (0..PODS).filter(|pod| knowledge.acknowledged.get(pod).copied().flatten().is_none()).collect();
+        let (call, wanted) = if absent.len() > PODS / 2 {
+            let pods: Vec<_> = absent.iter().map(|pod| record(me, *pod, status)).collect();
+            let wanted = absent.iter().map(|pod| (*pod, Some(status))).collect();
+            ((Method::Post, "createmany", json!({"pod_list": pods})), wanted)
+        } else if absent.contains(&pod) {
+            ((Method::Post, "create", json!({"pod": record(me, pod, status)})), vec![(pod, Some(status))])
+        } else if random.u8(..4) == 0 {
+            ((Method::Delete, "delete", json!({"condition": uuid})), vec![(pod, None)])
+        } else {
+            let data = json!({"bk_pod_status": status.to_string()});
+            ((Method::Put, "update", json!({"condition": uuid, "data": data})), vec![(pod, Some(status))])
+        };
+        let (method, verb, body) = call;
+        let path = format!("/api/v3/{verb}/container/bk_biz_id/2/pod");
+        match caller.raw(method, &path, body.to_string().as_bytes()) {
+            Ok((200, answer)) => {
+                let answer: Value = serde_json::from_slice(&answer).unwrap();
+                assert_eq!(answer["bk_error_code"], 0, "{verb} {answer}");
+                knowledge.acknowledged.extend(wanted);
+                // Nobody counts any more once the kill is decided.
+                let _ = acknowledged.send(());
+            }
+            Ok((status, _)) => panic!("{verb}: HTTP {status}"),
+            Err(_) => {
+                knowledge.in_doubt.extend(wanted);
+                return;
+            }
+        }
+    }
+}
+
+/// Compares the records with what was acknowledged; what was in doubt is certain afterwards.
+fn verify(caller: &Caller, everyone: &mut [Knowledge]) {
+    let answer = caller.list(2, json!({}));
+    let stored: HashMap<&str, u64> = answer["data"]["info"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| {
+            (pod["bk_pod_name"].as_str().unwrap(), pod["bk_pod_status"].as_str().unwrap().parse().unwrap())
+        })
+        .collect();
+    for (me, knowledge) in everyone.iter_mut().enumerate() {
+        for pod in 0..PODS {
+            let found = stored.get(name(me, pod).as_str()).copied();
+            let acknowledged = knowledge.acknowledged.get(&pod).copied().flatten();
+            let doubted = knowledge.in_doubt.remove(&pod);
+            assert!(
+                found == acknowledged || doubted == Some(found),
+                "{}: acknowledged {acknowledged:?}, in doubt {doubted:?}, found {found:?}",
+                name(me, pod)
+            );
+            knowledge.acknowledged.insert(pod, found);
+        }
+    }
+}
+
+#[test]
+fn acknowledged_writes_survive_kill_9() {
+    let kills: u64 = std::env::var("BKCMDB_KILLS").map_or(10, |kills| kills.parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let mut everyone: Vec<Knowledge> = (0..CALLERS).map(|_| Knowledge::default()).collect();
+    let mut random = fastrand::Rng::with_seed(kills);
+    let mut total = 0;
+    for round in 0..kills {
+        let mut process = Process::start(directory.path());
+        verify(&process.caller, &mut everyone);
+        let (acknowledged, count) = channel();
+        // Killed while writes are under way: the moment is counted in writes, not in time.
+        let enough = random.usize(20..200);
+        std::thread::scope(|scope| {
+            for (me, knowledge) in everyone.iter_mut().enumerate() {
+                let (caller, acknowledged) = (process.caller.clone(), acknowledged.clone());
+                let mut random = fastrand::Rng::with_seed(round * 1000 + me as u64);
+                scope.spawn(move || write(&caller, me, knowledge, &acknowledged, &mut random));
+            }
+            for _ in 0..enough {
+                count.recv_timeout(PATIENCE).unwrap();
+            }
+            process.kill();
+        });
+        total += enough;
+    }
+    let process = Process::start(directory.path());
+    verify(&process.caller, &mut everyone);
+    println!("{kills} kills, {total} acknowledged writes, none lost");
+}
