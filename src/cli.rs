@@ -3,7 +3,9 @@
 //! Ends with plain values: which command, and where its configuration comes from. Nothing is
 //! opened, checked or started here.
 
-use crate::config::{CONTAINER_SERVER, Key, Kind, Program, SYNCHRONIZER, Sources, environment_of_process};
+use crate::config::{
+    CONTAINER_SERVER, Fallback, Key, Kind, Program, SYNCHRONIZER, Sources, environment_of_process,
+};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::collections::BTreeSet;
@@ -24,8 +26,8 @@ pub enum Command {
     Sandbox(SandboxArgs),
     /// Completions for a shell.
     Completions(clap_complete::Shell),
-    /// The man page.
-    Man,
+    /// The man page of the program, or of one command.
+    Man(Option<String>),
 }
 
 /// Flags of `sandbox`.
@@ -90,8 +92,12 @@ enum Verb {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the man page
-    Man,
+    /// Print the man page, of the program or of one command
+    Man {
+        /// Which command
+        #[arg(value_parser = ["run", "check-config", "container-server", "sandbox"])]
+        command: Option<String>,
+    },
 }
 
 /// Reads the arguments of the process, the first being its name. The error knows how to print
@@ -114,7 +120,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
         Some(Verb::ContainerServer) => Command::ContainerServer(sources),
         Some(Verb::Sandbox(arguments)) => Command::Sandbox(arguments),
         Some(Verb::Completions { shell }) => Command::Completions(shell),
-        Some(Verb::Man) => Command::Man,
+        Some(Verb::Man { command }) => Command::Man(command),
     })
 }
 
@@ -128,9 +134,13 @@ pub fn completions(shell: clap_complete::Shell, output: &mut dyn Write) -> io::R
     output.write_all(&script)
 }
 
-/// Writes the man page.
-pub fn man(output: &mut dyn Write) -> io::Result<()> {
-    clap_mangen::Man::new(definition()).render(output)
+/// Writes the man page of the program, or of one of its commands.
+pub fn man(command: Option<&str>, output: &mut dyn Write) -> io::Result<()> {
+    let mut definition = definition();
+    // Names the commands in full, "bcs-bkcmdb-synchronizer-sandbox".
+    definition.build();
+    let page = command.and_then(|name| definition.find_subcommand(name)).unwrap_or(&definition);
+    clap_mangen::Man::new(page.clone()).render(output)
 }
 
 /// Commands with their key flags. Those of the container server may stand before its name too;
@@ -152,7 +162,11 @@ fn with_keys(command: clap::Command, program: &'static Program) -> clap::Command
 /// The flag of a key. A switch takes its value after `=` only: else `--key COMMAND` would be read
 /// as the value (see [`join_switches`]).
 fn key_flag(program: &Program, key: &'static Key) -> Arg {
-    let help = format!("{} [{}] [env: {}]", key.help, key.default_in_words(), program.variable(key));
+    let default = match key.default {
+        Fallback::Required => "required".to_owned(),
+        _ => format!("default: {}", key.default_in_words()),
+    };
+    let help = format!("{} [{default}] [env: {}]", key.help, program.variable(key));
     let flag = Arg::new(key.name)
         .long(key.name)
         .value_name(value_name(key.kind))
@@ -301,10 +315,19 @@ mod tests {
     }
 
     #[test]
+    fn each_command_has_a_man_page_of_its_own() {
+        let mut page = Vec::new();
+        man(Some("sandbox"), &mut page).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        assert!(page.contains("churn") && page.contains("bcs\\-bkcmdb\\-synchronizer\\-sandbox"), "{page}");
+        assert_eq!(exit_code("man fly"), 2);
+    }
+
+    #[test]
     fn help_completions_and_man_page_know_every_living_key() {
         let (mut fish, mut page) = (Vec::new(), Vec::new());
         completions(clap_complete::Shell::Fish, &mut fish).unwrap();
-        man(&mut page).unwrap();
+        man(None, &mut page).unwrap();
         let help = definition().render_long_help().to_string();
         let (fish, page) = (String::from_utf8(fish).unwrap(), String::from_utf8(page).unwrap());
         for key in SYNCHRONIZER.keys.iter().filter(|key| !key.kind.is_ignored()) {

@@ -36,7 +36,7 @@ fn execute(command: Command) -> i32 {
         ),
         Command::Sandbox(_) => missing("sandbox"),
         Command::Completions(shell) => printed(cli::completions(shell, &mut io::stdout())),
-        Command::Man => printed(cli::man(&mut io::stdout())),
+        Command::Man(command) => printed(cli::man(command.as_deref(), &mut io::stdout())),
     }
 }
 

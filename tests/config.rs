@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-const LEAST: &str = r#""cmdb_addr":"cmdb","cmdb_user":"bcs","paas_addr":"paas""#;
+const LEAST: &str = r#""cmdb_addr":"cmdb","cmdb_user":"bcs","paas_addr":"paas","paas_access_token":"t""#;
 
 /// A directory with a configuration file, in which the binary runs with an empty environment.
 struct Bench {

@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::url::{is_loopback, parse_base_url, parse_server};
-use super::{BaseUrl, Config, SyncPolicy, TaskManagerType};
+use super::{BaseUrl, Config, Secret, SyncPolicy, TaskManagerType};
 use jiff::tz::TimeZone;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ pub fn check(draft: &mut Draft<'_>) -> Config {
     }
     let task_manager_type = task_manager_type(draft);
     let paas_addr = paas_addr(draft, &task_manager_type);
+    let paas = credentials(draft, &task_manager_type);
     Config {
         address,
         port: draft.number("port"),
@@ -41,9 +42,9 @@ pub fn check(draft: &mut Draft<'_>) -> Config {
         paas_addr,
         paas_env: draft.text("paas_env"),
         paas_cluster_env: draft.text("paas_cluster_env"),
-        paas_app_code: draft.text("paas_app_code"),
-        paas_app_secret: draft.secret("paas_app_secret"),
-        paas_access_token: draft.secret("paas_access_token"),
+        paas_app_code: paas.app_code,
+        paas_app_secret: paas.app_secret,
+        paas_access_token: paas.access_token,
         cluster_pull_interval: draft.seconds("cluster_pull_interval"),
         full_sync_interval: draft.seconds("full_sync_interval"),
         task_manager_type,
@@ -142,6 +143,29 @@ fn paas_addr(draft: &mut Draft<'_>, clusters_from: &TaskManagerType) -> Option<B
         draft.refuse("paas_addr", "is required with task_manager_type paas");
     }
     url
+}
+
+/// What paas-cc is shown (protocol.md 4).
+struct Credentials {
+    app_code: String,
+    app_secret: Secret,
+    access_token: Secret,
+}
+
+fn credentials(draft: &mut Draft<'_>, clusters_from: &TaskManagerType) -> Credentials {
+    let credentials = Credentials {
+        app_code: draft.text("paas_app_code"),
+        app_secret: draft.secret("paas_app_secret"),
+        access_token: draft.secret("paas_access_token"),
+    };
+    let by_code = !credentials.app_code.is_empty() && !credentials.app_secret.is_empty();
+    if *clusters_from == TaskManagerType::Paas && credentials.access_token.is_empty() && !by_code {
+        draft.warn(
+            "paas_app_secret: paas-cc is asked without credentials; \
+             give paas_app_code and paas_app_secret, or paas_access_token",
+        );
+    }
+    credentials
 }
 
 /// A text that travels in an HTTP header.

@@ -98,3 +98,17 @@ fn the_container_server_needs_one_source_of_topology() {
     assert_eq!((config.port, config.metric_port, config.body_limit), (8090, 8091, 32 * 1024 * 1024));
     assert!(config.strict_fields && config.users.is_empty());
 }
+
+#[test]
+fn asking_paas_without_credentials_is_worth_a_warning() {
+    let warnings = |flags: &[(&str, &str)]| {
+        let file = least_file();
+        let given = sources(Some(file.path().into()), &[("SECRET", "x")], flags);
+        Config::load(&given).unwrap().warnings.len()
+    };
+    let secret = "{\"env\":\"SECRET\"}";
+    assert_eq!(warnings(&[]), 1);
+    assert_eq!(warnings(&[("paas_app_code", "bcs")]), 1);
+    assert_eq!(warnings(&[("paas_app_code", "bcs"), ("paas_app_secret", secret)]), 0);
+    assert_eq!(warnings(&[("paas_access_token", secret)]), 0);
+}
