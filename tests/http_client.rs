@@ -77,6 +77,18 @@ fn connections_are_kept_and_used_again() {
     assert_eq!((peer.accepted(), peer.requests().len()), (1, 5));
 }
 
+#[test]
+fn a_proxy_in_the_environment_is_not_used() {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(name, format!("http://{}", peer::nobody()));
+    }
+    command.env_remove("no_proxy").env_remove("NO_PROXY");
+    let output = command.args(["--exact", "connections_are_kept_and_used_again"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
 /// `ok`, fifty times, as gzip.
 const GZIPPED: [u8; 25] =
     [31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 203, 207, 206, 167, 57, 4, 0, 239, 53, 40, 51, 100, 0, 0, 0];

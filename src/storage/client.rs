@@ -186,7 +186,7 @@ pub(super) fn expect_ok(answer: Response, body: u64) -> Result<Response, Storage
             let mut bytes = Vec::new();
             // The status is the error; a body that breaks off adds nothing to it.
             let _ = answer.body.take(body).read_to_end(&mut bytes);
-            wire::excerpt(&bytes)
+            Some(http::excerpt(&bytes)).filter(|text| !text.is_empty()).unwrap_or("(no body)".to_owned())
         }
     };
     Err(StorageError::Status { peer: answer.peer, status: answer.status, excerpt })
@@ -194,7 +194,7 @@ pub(super) fn expect_ok(answer: Response, body: u64) -> Result<Response, Storage
 
 /// What of a redirect's target may be shown: queries carry tokens.
 fn without_query(location: &str) -> String {
-    wire::excerpt(location.split(['?', '#']).next().unwrap_or_default().as_bytes())
+    http::excerpt(location.split(['?', '#']).next().unwrap_or_default().as_bytes())
 }
 
 /// A path segment, percent-encoded. An empty one, `.` or `..` would ask for another resource.

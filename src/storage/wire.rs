@@ -5,23 +5,9 @@
 
 use super::page::{DataShape, Members};
 use super::{EventKind, StorageError};
+use crate::http::{Loose, excerpt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-/// How much of an answer that makes no sense is shown.
-const EXCERPT: usize = 200;
-
-/// The beginning of a body, printable, on one line.
-pub(super) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT)]);
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let text = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    match (text.is_empty(), body.len() > EXCERPT) {
-        (true, _) => "(nothing readable)".to_owned(),
-        (_, true) => format!("{text}…"),
-        _ => text,
-    }
-}
 
 pub(super) fn malformed(peer: &str, reason: impl Into<String>) -> StorageError {
     StorageError::Malformed { peer: peer.to_owned(), reason: reason.into() }
@@ -32,10 +18,7 @@ pub(super) fn judge_page(peer: &str, members: &Members) -> Result<(), StorageErr
     match members.result.as_deref() {
         Some(b"true") => {}
         Some(b"false") => {
-            let code = members.code.as_deref().and_then(|code| serde_json::from_slice(code).ok());
-            let message = members.message.as_deref().unwrap_or_default();
-            let message = serde_json::from_slice(message).unwrap_or_else(|_| excerpt(message));
-            return Err(refused(peer, code, message));
+            return Err(refused(peer, members));
         }
         Some(_) => return Err(malformed(peer, "`result` is neither true nor false")),
         None => return Err(malformed(peer, "there is no `result` in it")),
@@ -47,9 +30,15 @@ pub(super) fn judge_page(peer: &str, members: &Members) -> Result<(), StorageErr
     }
 }
 
-fn refused(peer: &str, code: Option<i64>, message: String) -> StorageError {
-    let message = excerpt(message.as_bytes());
-    StorageError::Refused { peer: peer.to_owned(), code: code.unwrap_or_default(), message }
+fn refused(peer: &str, members: &Members) -> StorageError {
+    let scalar = |member: &Option<Vec<u8>>| {
+        let parsed = member.as_deref().and_then(|bytes| serde_json::from_slice::<Loose<'_>>(bytes).ok());
+        parsed.map(|value| (value.int(), excerpt(value.text().as_bytes())))
+    };
+    let code = scalar(&members.code).and_then(|(code, _)| code).unwrap_or_default();
+    let message = scalar(&members.message).map(|(_, text)| text).filter(|text| !text.is_empty());
+    let message = message.unwrap_or_else(|| "without a message".to_owned());
+    StorageError::Refused { peer: peer.to_owned(), code, message }
 }
 
 #[derive(Deserialize)]
@@ -174,9 +163,9 @@ mod tests {
                 1405085,
                 "list failed",
             ),
-            (r#"{"data":[{}],"message":"no","code":"7","result":false}"#, 0, "no"),
-            (r#"{"result":false}"#, 0, "(nothing readable)"),
-            (r#"{"result":false,"message":{"a":1}}"#, 0, r#"{"a":1}"#),
+            (r#"{"data":[{}],"message":"no","code":"7","result":false}"#, 7, "no"),
+            (r#"{"result":false}"#, 0, "without a message"),
+            (r#"{"result":false,"code":null,"message":{"a":1}}"#, 0, "without a message"),
         ] {
             match page(body).unwrap_err() {
                 StorageError::Refused { code: found, message: words, .. } => {
@@ -274,13 +263,5 @@ mod tests {
             let error = parse_event(event).unwrap_err();
             assert!(error.contains("begins with"), "{error}");
         }
-    }
-
-    #[test]
-    fn an_excerpt_is_short_printable_and_on_one_line() {
-        assert_eq!(excerpt(b"<html>\r\n\x1b[31m <b>"), "<html> [31m <b>");
-        assert_eq!(excerpt(b" \n"), "(nothing readable)");
-        assert!(excerpt(&[b'x'; 5000]).chars().count() <= EXCERPT + 1);
-        assert!(excerpt("é".repeat(5000).as_bytes()).chars().count() <= EXCERPT + 1);
     }
 }
