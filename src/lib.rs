@@ -15,5 +15,6 @@ pub mod model;
 pub mod observe;
 pub mod plan;
 pub mod sandbox;
+pub mod service;
 pub mod storage;
 pub mod sync;

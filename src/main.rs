@@ -2,7 +2,7 @@
 
 use bcs_bkcmdb_synchronizer::cli::{self, Command};
 use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Loaded, Problems};
-use bcs_bkcmdb_synchronizer::{container_server, logging};
+use bcs_bkcmdb_synchronizer::{container_server, logging, service};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> i32 {
     match command {
-        Command::Run(sources) => with(Config::load(&sources), |config| config.v, |_| missing("run")),
+        Command::Run(sources) => with(Config::load(&sources), |config| config.v, service::run),
         Command::CheckConfig(sources) => check(Config::load(&sources)),
         Command::ContainerServer(sources) => with(
             ContainerServerConfig::load(&sources),

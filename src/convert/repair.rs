@@ -5,6 +5,7 @@
 
 use super::parts::Parts;
 use crate::model::{Field, FieldKind};
+use std::fmt;
 
 /// Bytes the CMDB takes in a long text field (protocol.md 2).
 pub const LONG_TEXT_LIMIT: usize = 2000;
@@ -55,6 +56,18 @@ impl Repairs {
             value = shorten(field, &value, LONG_TEXT_LIMIT);
         }
         value
+    }
+}
+
+impl fmt::Display for Repairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.clear, self.drop_entries, self.shorten) {
+            (true, _, _) => "it is left empty",
+            (_, true, true) => "entries with white space are left out, and the biggest ones",
+            (_, true, false) => "entries that are empty or hold white space are left out",
+            (_, false, true) => "its biggest entries are left out",
+            (false, false, false) => "it is written as it is",
+        })
     }
 }
 

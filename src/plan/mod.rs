@@ -1,1 +1,62 @@
-//! (to be written)
+//! The pure core: what is wanted, what the CMDB holds, and what follows from the difference.
+//!
+//! No I/O, no clock, no thread, no log. Time comes in as a [`Moment`], documents as
+//! [`Observation`](crate::model::Observation)s, answers as [`Failure`]s; what has to be done goes
+//! out as [`Order`]s, [`Step`]s and [`Effect`]s. The threads in `sync` carry it out.
+//!
+//! | part | decides |
+//! |---|---|
+//! | [`EventQueue`] | which event about a storage document is worth keeping |
+//! | [`Ledger`] | whether an observation changes what the CMDB should hold |
+//! | [`Lane`] | the next request of one sender shard, and what its answer means |
+//! | [`Guard`] | which deletes of a full sync are held back |
+//! | [`Schedule`] | when the next full sync is due, and why |
+
+mod backoff;
+mod event_queue;
+mod fingerprint;
+mod guard;
+mod lane;
+mod ledger;
+mod schedule;
+
+pub use backoff::Backoff;
+pub use event_queue::{EventQueue, Pushed, QueuedEvent};
+pub(crate) use fingerprint::shard_of;
+pub use fingerprint::{FieldSet, Fingerprint, Fingerprinter};
+pub use guard::{Guard, GuardDecision, GuardSettings};
+pub use lane::{Effect, Failure, Holder, Lane, LaneSettings, PointRead, Step, Stored};
+pub use ledger::{
+    Acked, Counts, Decision, Desired, Ledger, Missing, Order, OrderKind, Refusal, Source, Trouble, Verdict,
+};
+pub use schedule::{Cause, Outcome, Schedule, ScheduleSettings};
+
+/// Time since some fixed start. Monotonic; the pure core never asks for it.
+pub type Moment = std::time::Duration;
+
+/// Why a record may be deleted (design.md 3, rule 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A point read of its namespace and name found nothing.
+    Gone,
+    /// A point read found another uid under its namespace and name.
+    Superseded {
+        /// The uid that holds the name now.
+        by: String,
+    },
+    /// Its immutable field cannot be updated: it is deleted and created again.
+    Replaced,
+    /// The cluster belongs to another business now.
+    BusinessChanged,
+}
+
+impl std::fmt::Display for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("point read: not in bcs-storage"),
+            Self::Superseded { by } => write!(f, "point read: its name belongs to uid {by}"),
+            Self::Replaced => f.write_str("replaced: an immutable field changed"),
+            Self::BusinessChanged => f.write_str("the cluster belongs to another business"),
+        }
+    }
+}

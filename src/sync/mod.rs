@@ -1,4 +1,28 @@
 //! The work on clusters: controller, reconcilers, senders.
+//!
+//! [`Controller`] keeps one reconciler per assigned cluster. A reconciler is a handful of threads
+//! around the pure core of [`plan`](crate::plan): `watch` converts events and queues them, `gate`
+//! passes them through the ledger, `full_sync` lists and compares both sides, `sender` shards carry
+//! out what their lanes decide. What they share, and the order of its locks, is in `shared`.
+//!
+//! Knows the clients of storage and CMDB, and coordination by its face only; nothing of HTTP pages.
 
+mod clock;
+mod controller;
+mod deletes;
+mod full_sync;
+mod gate;
+mod mute;
 pub mod numbers;
+mod previous_business;
+mod problems;
+mod reconciler;
+mod sender;
+mod shared;
 pub mod snapshot;
+mod stats;
+mod watch;
+
+pub use clock::Clock;
+pub use controller::{Controller, ControllerHandle};
+pub use shared::Peers;

@@ -1,0 +1,501 @@
+//! What the answers of storage and CMDB mean for a lane.
+
+use super::{Effect, Failure, Holder, Lane, PointRead, REFUSAL_LIFE, Stored};
+use crate::convert::repair::Repairs;
+use crate::model::Field;
+use crate::plan::{Acked, Desired, FieldSet, Ledger, Moment, OrderKind, Proof, Source, Verdict};
+use std::time::Duration;
+
+/// Codes that blame the module of a record or, in the original server, hide such a blame.
+const MODULE_UNKNOWN: i64 = 1_118_401;
+const MODULE_QUERY_FAILED: i64 = 1_118_402;
+const INTERNAL_PANIC: i64 = 1_199_999;
+const PATTERN: i64 = 1_199_016;
+const TOO_LONG: i64 = 1_199_015;
+/// After this many duplicates of one uuid in a row it waits like any other failure.
+const DUPLICATES_IN_A_ROW: u32 = 3;
+/// How soon a fenced lane asks again.
+const FENCED: Duration = Duration::from_secs(1);
+/// A document that cannot be understood is read again after this time.
+const UNUSABLE: Duration = Duration::from_secs(60);
+
+impl Lane {
+    /// The storage answered a [`super::Step::PointRead`].
+    pub fn point_read(
+        &mut self,
+        uuid: &str,
+        read: PointRead,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        let missing = job.verify.unwrap_or(false);
+        let mut effects = Vec::new();
+        match read {
+            PointRead::Failed(message) => {
+                job.verify.get_or_insert(false);
+                self.retry_later(uuid, now);
+                return vec![Effect::Retry { message }];
+            }
+            PointRead::Unusable(message) => {
+                job.verify.get_or_insert(false);
+                self.park(uuid.to_owned(), now + UNUSABLE);
+                return vec![Effect::Retry { message }];
+            }
+            PointRead::Pod(pod) if pod.record.uuid == uuid => {
+                job.verify = None;
+                job.doom = None;
+                if missing {
+                    effects.push(Effect::ListingMissed);
+                }
+                let received = job.wanted.as_ref().and_then(|wanted| wanted.received);
+                job.wanted = None;
+                let decision = ledger.observe(*pod, Source::Read, received, now);
+                for order in decision.orders {
+                    match order.kind {
+                        OrderKind::Write(desired) if order.uuid == uuid => job.wanted = Some(desired),
+                        _ => effects.push(Effect::Hint(order)),
+                    }
+                }
+                if decision.verdict != Verdict::Write {
+                    job.evict = None;
+                }
+            }
+            PointRead::Pod(pod) => {
+                if missing {
+                    effects.push(found_gone(uuid, ledger));
+                }
+                self.doomed(uuid, Proof::Superseded { by: pod.record.uuid.clone() }, ledger);
+                effects.push(Effect::Feed(pod));
+            }
+            PointRead::Gone => {
+                if missing {
+                    effects.push(found_gone(uuid, ledger));
+                }
+                self.doomed(uuid, Proof::Gone, ledger);
+            }
+        }
+        self.resume(uuid);
+        effects
+    }
+
+    fn doomed(&mut self, uuid: &str, proof: Proof, ledger: &mut Ledger) {
+        ledger.doom(uuid);
+        if let Some(job) = self.jobs.get_mut(uuid) {
+            job.verify = None;
+            job.wanted = None;
+            job.evict = None;
+            job.find_holder = false;
+            job.replace = false;
+            job.doom = Some(proof);
+        }
+    }
+
+    /// The CMDB answered a [`super::Step::ReadBack`].
+    pub fn read_back(
+        &mut self,
+        uuid: &str,
+        answer: Result<Option<Stored>, Failure>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let found = match answer {
+            Ok(found) => found,
+            Err(failure) => return self.failed(uuid, failure, now, ledger),
+        };
+        self.count_answer();
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        job.read_back = false;
+        match &found {
+            Some(stored) => ledger.adopt(uuid, &stored.namespace, &stored.name, stored.fingerprint),
+            None => ledger.learn(uuid, Acked::Absent),
+        }
+        let sent = std::mem::take(&mut job.immutable_sent);
+        match (&job.wanted, &found) {
+            (Some(wanted), Some(stored)) => {
+                job.replace = sent && stored.fingerprint.difference(&wanted.fingerprint).only_immutable();
+            }
+            (Some(_), None) => {}
+            (None, found) if job.doom.is_none() => {
+                // Only a look whether something landed late: whatever is not as wanted is read anew.
+                let as_wanted = match (ledger.desired(uuid), found) {
+                    (Some(total), Some(stored)) => stored.fingerprint.total == total,
+                    (None, None) => true,
+                    _ => false,
+                };
+                if !as_wanted && !ledger.is_refused(uuid) {
+                    job.verify.get_or_insert(false);
+                }
+            }
+            (None, _) => {}
+        }
+        self.resume(uuid);
+        vec![Effect::Answered]
+    }
+
+    /// The CMDB answered a [`super::Step::Create`]: per uuid, or one failure for the whole call.
+    pub fn created(
+        &mut self,
+        uuids: &[String],
+        answer: Result<Vec<Result<(), Failure>>, Failure>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let results = match answer {
+            Ok(results) => {
+                self.batch = (self.batch * 2).min(self.settings.batch.max(1));
+                results
+            }
+            Err(failure) => return self.create_failed(uuids, failure, now, ledger),
+        };
+        let mut effects = Vec::new();
+        // From the back: `resume` puts each before the others, so that their order stays.
+        for (uuid, result) in uuids.iter().zip(results).rev() {
+            match result {
+                Ok(()) => effects.extend(self.wrote(uuid, FieldSet::EMPTY, true, ledger)),
+                Err(failure) => effects.extend(self.failed(uuid, failure, now, ledger)),
+            }
+        }
+        effects
+    }
+
+    /// A whole call failed. One bad pod must not hold back the others: the next calls are smaller.
+    fn create_failed(
+        &mut self,
+        uuids: &[String],
+        failure: Failure,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let blamed = match &failure {
+            Failure::Refused { code, .. } | Failure::Later { code, .. } => Some(*code),
+            _ => None,
+        };
+        let [_, _, ..] = uuids else {
+            let failed = uuids.first().map(|uuid| self.failed(uuid, failure, now, ledger));
+            return failed.unwrap_or_default();
+        };
+        if let Some(code) = blamed {
+            self.batch = (uuids.len() / 2).max(1);
+            if matches!(code, MODULE_UNKNOWN | MODULE_QUERY_FAILED | INTERNAL_PANIC) {
+                effects.push(Effect::RefreshTopology);
+            } else if matches!(failure, Failure::Later { .. }) {
+                self.count_failure(true, now);
+            }
+            effects.push(Effect::Retry { message: failure.to_string() });
+            uuids.iter().rev().for_each(|uuid| self.resume(uuid));
+            return effects;
+        }
+        // One call is one failure, however many pods it carried.
+        let before = self.failures;
+        for uuid in uuids.iter().rev() {
+            self.failures = before;
+            effects.extend(self.failed(uuid, failure.clone(), now, ledger));
+        }
+        effects
+    }
+
+    /// The CMDB answered a [`super::Step::Update`].
+    pub fn updated(
+        &mut self,
+        uuid: &str,
+        fields: FieldSet,
+        answer: Result<(), Failure>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        match answer {
+            Ok(()) => self.wrote(uuid, fields, false, ledger),
+            Err(Failure::NotFound) => {
+                self.count_answer();
+                ledger.learn(uuid, Acked::Absent);
+                if let Some(job) = self.jobs.get_mut(uuid) {
+                    job.verify.get_or_insert(false);
+                }
+                self.resume(uuid);
+                vec![Effect::Answered]
+            }
+            Err(failure) => self.failed(uuid, failure, now, ledger),
+        }
+    }
+
+    fn wrote(&mut self, uuid: &str, fields: FieldSet, created: bool, ledger: &mut Ledger) -> Vec<Effect> {
+        self.count_answer();
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        let Some(wanted) = &job.wanted else { return Vec::new() };
+        ledger.written(uuid, wanted.fingerprint);
+        let received = wanted.received;
+        job.attempts = 0;
+        if fields.iter().any(|field| !field.mutable()) {
+            // Not every server changes what it does not promise to change: look.
+            job.immutable_sent = true;
+            job.read_back = true;
+        } else {
+            job.wanted = None;
+        }
+        self.resume(uuid);
+        vec![Effect::Wrote { created, received }]
+    }
+
+    /// The CMDB answered a [`super::Step::Delete`].
+    pub fn deleted(
+        &mut self,
+        uuid: &str,
+        proof: Proof,
+        answer: Result<(), Failure>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        if let Err(failure) = answer {
+            return self.failed(uuid, failure, now, ledger);
+        }
+        self.count_answer();
+        ledger.learn(uuid, Acked::Absent);
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        job.attempts = 0;
+        job.replace = false;
+        let (namespace, name) = (job.namespace.clone(), job.name.clone());
+        self.resume(uuid);
+        vec![Effect::Deleted { uuid: uuid.to_owned(), namespace, name, proof }]
+    }
+
+    /// The CMDB answered a [`super::Step::FindHolder`]: who has the uuid, who has the name.
+    pub fn holder_found(
+        &mut self,
+        uuid: &str,
+        answer: Result<(Option<Holder>, Option<Holder>), Failure>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let (by_uuid, by_name) = match answer {
+            Ok(found) => found,
+            Err(failure) => return self.failed(uuid, failure, now, ledger),
+        };
+        self.count_answer();
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        job.find_holder = false;
+        let refusal = match (by_uuid, by_name) {
+            (Some(ours), _) if ours.our_cluster && ours.our_biz => {
+                ledger.learn(uuid, Acked::Present(ours.fingerprint));
+                None
+            }
+            (Some(old), _) if old.our_cluster => {
+                job.evict = Some(Box::new(old));
+                None
+            }
+            (Some(other), _) => {
+                Some(format!("the uuid is held by cluster {} in business {}", other.cluster, other.biz))
+            }
+            (None, Some(old)) if old.our_cluster => {
+                // Whoever the storage shows under the name now is right.
+                job.verify = Some(false);
+                job.evict = Some(Box::new(old));
+                None
+            }
+            (None, Some(other)) => {
+                Some(format!("the name is held by cluster {} in business {}", other.cluster, other.biz))
+            }
+            (None, None) => Some(
+                "the CMDB says duplicate, but neither this business nor a previous one holds it: \
+                 look for the uuid in the other businesses"
+                    .to_owned(),
+            ),
+        };
+        let refusal = match (&job.evict, self.settings.deletes) {
+            (Some(_), false) => {
+                Some("its name is held by a record that sync_policy upsert-only keeps".to_owned())
+            }
+            _ => refusal,
+        };
+        match refusal {
+            Some(message) => self.refuse(uuid, None, 1_199_014, message, now, ledger),
+            None => {
+                self.resume(uuid);
+                vec![Effect::Answered]
+            }
+        }
+    }
+
+    /// The CMDB answered a [`super::Step::Evict`].
+    pub fn evicted(
+        &mut self,
+        uuid: &str,
+        holder: &Holder,
+        answer: Result<(), Failure>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        if let Err(failure) = answer {
+            return self.failed(uuid, failure, now, ledger);
+        }
+        self.count_answer();
+        let proof = if holder.our_biz {
+            ledger.doom(&holder.uuid);
+            ledger.removed(&holder.uuid, now);
+            Proof::Superseded { by: uuid.to_owned() }
+        } else {
+            Proof::BusinessChanged
+        };
+        if let Some(job) = self.jobs.get_mut(uuid) {
+            job.evict = None;
+        }
+        self.resume(uuid);
+        let (namespace, name) = (holder.namespace.clone(), holder.name.clone());
+        vec![Effect::Deleted { uuid: holder.uuid.clone(), namespace, name, proof }]
+    }
+
+    /// A request about one uuid failed.
+    fn failed(&mut self, uuid: &str, failure: Failure, now: Moment, ledger: &mut Ledger) -> Vec<Effect> {
+        let message = failure.to_string();
+        match failure {
+            Failure::Unreachable(_) => {
+                self.count_failure(true, now);
+                self.resume(uuid);
+            }
+            Failure::Fenced(_) => {
+                self.paused_until = Some(now + FENCED);
+                self.resume(uuid);
+            }
+            Failure::Ambiguous(_) => {
+                self.count_failure(true, now);
+                self.in_doubt(uuid, now, ledger);
+            }
+            Failure::Later { .. } => {
+                self.count_failure(false, now);
+                self.retry_later(uuid, now);
+            }
+            Failure::NotFound => {
+                self.count_failure(false, now);
+                self.retry_later(uuid, now);
+            }
+            Failure::Duplicate(_) => {
+                self.count_answer();
+                let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+                job.find_holder = true;
+                job.attempts += 1;
+                if job.attempts > DUPLICATES_IN_A_ROW {
+                    self.retry_later(uuid, now);
+                } else {
+                    self.resume(uuid);
+                }
+                return vec![Effect::Answered];
+            }
+            Failure::Refused { code, message, field } => {
+                self.count_answer();
+                return self.mend(uuid, code, message, field, now, ledger);
+            }
+        }
+        vec![Effect::Retry { message }]
+    }
+
+    /// A write was not answered: read back soon, and once more when it can no longer land.
+    fn in_doubt(&mut self, uuid: &str, now: Moment, ledger: &mut Ledger) {
+        ledger.learn(uuid, Acked::Unknown);
+        if let Some(job) = self.jobs.get_mut(uuid) {
+            job.read_back = true;
+            job.recheck_at = Some(now + self.settings.recheck_after);
+        }
+        self.retry_later(uuid, now);
+    }
+
+    /// A record was refused: its module is looked up again, an optional field is repaired, or the
+    /// record is given up until its source changes.
+    fn mend(
+        &mut self,
+        uuid: &str,
+        code: i64,
+        message: String,
+        field: Option<Field>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        let Some(wanted) = job.wanted.as_deref_mut() else {
+            // A read or a delete was refused: nothing of the record can mend that.
+            self.retry_later(uuid, now);
+            return vec![Effect::Retry { message }];
+        };
+        if code == MODULE_UNKNOWN && job.refused_module != Some(wanted.record.module_id) {
+            job.refused_module = Some(wanted.record.module_id);
+            job.verify = Some(false);
+            self.resume(uuid);
+            return vec![Effect::RefreshTopology];
+        }
+        let mut repaired = false;
+        for field in suspects(code, field, wanted) {
+            if let Some(repairs) = next_repair(ledger.repairs_of(uuid, field), field, code, wanted) {
+                ledger.repaired(uuid, field, repairs, code, wanted, now);
+                repaired = true;
+            }
+        }
+        if repaired {
+            self.resume(uuid);
+            return vec![Effect::Answered];
+        }
+        self.refuse(uuid, field, code, message, now, ledger)
+    }
+
+    fn refuse(
+        &mut self,
+        uuid: &str,
+        field: Option<Field>,
+        code: i64,
+        message: String,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        let total = job.wanted.take().map_or(0, |wanted| wanted.fingerprint.total);
+        job.evict = None;
+        job.replace = false;
+        let shown = match field {
+            Some(field) => format!("{} refused with {code}: {message}", field.name()),
+            None => format!("refused with {code}: {message}"),
+        };
+        let retry_at = now + REFUSAL_LIFE;
+        ledger.refused(uuid, crate::plan::Refusal { field, code, message, since: now, retry_at, total });
+        self.resume(uuid);
+        vec![Effect::Refused { uuid: uuid.to_owned(), message: shown }]
+    }
+}
+
+/// The fields a refusal is about: the one it names, else those its code can mean.
+fn suspects(code: i64, named: Option<Field>, wanted: &Desired) -> Vec<Field> {
+    let candidates: &[Field] = match (named, code) {
+        (Some(field), _) => return vec![field],
+        (None, PATTERN) => &[Field::Labels, Field::Annotations],
+        (None, TOO_LONG) => &[Field::Labels, Field::Annotations, Field::Containers, Field::Volumes],
+        (None, _) => &[],
+    };
+    candidates.iter().copied().filter(|field| !wanted.record.text(*field).is_empty()).collect()
+}
+
+/// The next step of the repair ladder that changes something.
+fn next_repair(mut repairs: Repairs, field: Field, code: i64, wanted: &Desired) -> Option<Repairs> {
+    let text = wanted.record.text(field);
+    loop {
+        repairs = repairs.next(field, code)?;
+        if repairs.apply(field, text) != text {
+            return Some(repairs);
+        }
+    }
+}
+
+fn found_gone(uuid: &str, ledger: &Ledger) -> Effect {
+    Effect::FoundGone { storage_id: ledger.storage_id_of(uuid).unwrap_or_default().to_owned() }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(message) | Self::Ambiguous(message) | Self::Fenced(message) => {
+                f.write_str(message)
+            }
+            Self::Later { code, message } => write!(f, "the CMDB answered {code}: {message}"),
+            Self::Refused { code, message, .. } => write!(f, "the CMDB refused with {code}: {message}"),
+            Self::Duplicate(message) => write!(f, "duplicate: {message}"),
+            Self::NotFound => f.write_str("the CMDB has no such record"),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What one uuid still needs.
+
+use super::{Holder, Step};
+use crate::plan::{Acked, Desired, FieldSet, Ledger, Moment, Order, OrderKind, Proof};
+
+/// The open work on one uuid, folded: however many orders arrived, this is what is left to do.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    pub namespace: String,
+    pub name: String,
+    /// The record the CMDB should hold, if a write is open.
+    pub wanted: Option<Box<Desired>>,
+    /// The pod is proven gone.
+    pub doom: Option<Proof>,
+    /// The name must be read in the storage first; `true`: because a listing lacked it.
+    pub verify: Option<bool>,
+    /// The CMDB's record must be read first.
+    pub read_back: bool,
+    /// A create met a duplicate: who holds the uuid or the name?
+    pub find_holder: bool,
+    /// This record must go first.
+    pub evict: Option<Box<Holder>>,
+    /// An update carried a field the CMDB does not promise to change.
+    pub immutable_sent: bool,
+    /// The CMDB did not change it: delete and create.
+    pub replace: bool,
+    /// The module id that was refused before the topology was read again.
+    pub refused_module: Option<i64>,
+    /// A write was not answered: look again at that time, for it may still land.
+    pub recheck_at: Option<Moment>,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+    /// Waits for this moment; `None`: in the ready queue, or being worked on.
+    pub parked_until: Option<Moment>,
+}
+
+impl Job {
+    pub fn new(order: &Order) -> Self {
+        Self { namespace: order.namespace.clone(), name: order.name.clone(), ..Self::default() }
+    }
+
+    /// Folds a further order in. Returns whether it brings something to do at once.
+    pub fn fold(&mut self, kind: OrderKind) -> bool {
+        match kind {
+            OrderKind::Write(desired) => {
+                let same = self
+                    .wanted
+                    .as_ref()
+                    .is_some_and(|wanted| wanted.fingerprint.total == desired.fingerprint.total);
+                let received = self.wanted.as_ref().and_then(|wanted| wanted.received);
+                let mut desired = desired;
+                desired.received = received.or(desired.received);
+                self.wanted = Some(desired);
+                self.doom = None;
+                if !same {
+                    self.attempts = 0;
+                    self.refused_module = None;
+                }
+                !same
+            }
+            OrderKind::Verify { missing } => {
+                self.verify = Some(self.verify.unwrap_or(missing) && missing);
+                true
+            }
+        }
+    }
+
+    /// The next request, as far as this uuid goes. `None`: nothing is left to do now.
+    pub fn step(&mut self, uuid: &str, ledger: &Ledger, deletes: bool) -> Option<Step> {
+        let uuid = uuid.to_owned();
+        let (namespace, name) = (self.namespace.clone(), self.name.clone());
+        if self.verify.is_some() {
+            return Some(Step::PointRead { uuid, namespace, name });
+        }
+        if self.read_back {
+            return Some(Step::ReadBack { uuid });
+        }
+        if self.find_holder {
+            return Some(Step::FindHolder { uuid, namespace, name });
+        }
+        let acked = ledger.acked(&uuid);
+        if let Some(proof) = &self.doom {
+            let open = acked != Acked::Absent && deletes;
+            return open.then(|| Step::Delete { uuid, proof: proof.clone() });
+        }
+        if let Some(holder) = &self.evict {
+            return Some(Step::Evict { uuid, holder: holder.clone() });
+        }
+        let wanted = self.wanted.as_ref()?;
+        match acked {
+            Acked::Unknown => Some(Step::ReadBack { uuid }),
+            Acked::Absent if wanted.keeps_host => {
+                // Only the CMDB knew its host: without the record it must wait for one again.
+                Some(Step::PointRead { uuid, namespace, name })
+            }
+            Acked::Absent => Some(Step::Create(vec![uuid])),
+            Acked::Present(held) => match held.to_send(&wanted.fingerprint) {
+                FieldSet::EMPTY => {
+                    self.wanted = None;
+                    None
+                }
+                _ if self.replace => Some(Step::Delete { uuid, proof: Proof::Replaced }),
+                fields => Some(Step::Update { uuid, fields }),
+            },
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! A lane: the pure half of one sender shard.
+//!
+//! It folds orders into one [`Job`] per uuid, says which request comes next, and turns each answer
+//! into what is left to do. One uuid has at most one request on its way, so its writes keep their
+//! order. What must wait is parked on a timer and holds nobody back; only a CMDB that fails for
+//! several uuids in a row pauses the lane, which then asks with one request at a time.
+
+mod answers;
+mod job;
+
+use super::{Backoff, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, Proof};
+use crate::model::{Field, ObservedPod, PodRecord};
+use job::Job;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+/// Between attempts for one record.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8));
+/// Between attempts of a lane whose CMDB does not answer: it notices within this time that it is back.
+const PAUSE: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(6));
+/// Failures in a row, each of another request, after which the lane pauses.
+const FAILURES_TO_PAUSE: u32 = 3;
+/// A refused record that did not change is tried again after this time (design.md 3, rule 7).
+const REFUSAL_LIFE: Duration = Duration::from_secs(3600);
+
+/// What a lane may do.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneSettings {
+    /// Pods per create-many call.
+    pub batch: usize,
+    /// How long an unanswered write may still land: `cmdb_timeout`.
+    pub recheck_after: Duration,
+    /// Records kept in memory for parked jobs; further ones are read again when their time comes.
+    pub parked_records: usize,
+    /// Whether records may be deleted (`sync_policy` other than `upsert-only`).
+    pub deletes: bool,
+}
+
+/// The next thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read namespace and name in bcs-storage.
+    PointRead {
+        /// On whose behalf.
+        uuid: String,
+        /// Namespace to read.
+        namespace: String,
+        /// Name to read.
+        name: String,
+    },
+    /// Read the record of that uuid in the CMDB.
+    ReadBack {
+        /// Which.
+        uuid: String,
+    },
+    /// Find out who holds the uuid or the name.
+    FindHolder {
+        /// The uuid that cannot be created.
+        uuid: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Delete a record that stands in the way.
+    Evict {
+        /// On whose behalf.
+        uuid: String,
+        /// What to delete.
+        holder: Box<Holder>,
+    },
+    /// Create one record, or many in one call.
+    Create(Vec<String>),
+    /// Send these fields.
+    Update {
+        /// Which.
+        uuid: String,
+        /// Fields that differ.
+        fields: FieldSet,
+    },
+    /// Delete the record.
+    Delete {
+        /// Which.
+        uuid: String,
+        /// Why it may be deleted.
+        proof: Proof,
+    },
+    /// Nothing until that moment, or until an order arrives.
+    Wait(Option<Moment>),
+}
+
+/// What a point read in the storage said.
+#[derive(Debug)]
+pub enum PointRead {
+    /// A living pod.
+    Pod(Box<ObservedPod>),
+    /// Nothing there.
+    Gone,
+    /// A document that cannot be understood: no proof of anything.
+    Unusable(String),
+    /// The storage could not be read.
+    Failed(String),
+}
+
+/// A record as the CMDB holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// A record that makes a create fail as a duplicate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its uuid.
+    pub uuid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its business.
+    pub biz: i64,
+    /// Whether it belongs to the cluster this lane works for.
+    pub our_cluster: bool,
+    /// Whether it is in the business the cluster belongs to now.
+    pub our_biz: bool,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// Why a call failed, by what follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing was sent.
+    Unreachable(String),
+    /// It may have been carried out, or may still be.
+    Ambiguous(String),
+    /// Worth a later try.
+    Later {
+        /// The CMDB's code.
+        code: i64,
+        /// Its words.
+        message: String,
+    },
+    /// Refused for good.
+    Refused {
+        /// The CMDB's code.
+        code: i64,
+        /// Its words.
+        message: String,
+        /// The field it names.
+        field: Option<Field>,
+    },
+    /// The uuid or the name exists.
+    Duplicate(String),
+    /// There is no such record.
+    NotFound,
+    /// This instance must not write now: nothing was sent.
+    Fenced(String),
+}
+
+/// What an answer leads to outside the lane.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A point read found this pod: through the event queue to its own shard.
+    Feed(Box<ObservedPod>),
+    /// Something else about this uuid must be verified by its own shard.
+    Hint(Order),
+    /// A point read found what a complete listing missed.
+    ListingMissed,
+    /// A pod whose delete no event told is gone.
+    FoundGone {
+        /// `_id` of its document.
+        storage_id: String,
+    },
+    /// The topology should be read again.
+    RefreshTopology,
+    /// A record was created or updated.
+    Wrote {
+        /// Created, else updated.
+        created: bool,
+        /// When its event arrived.
+        received: Option<Moment>,
+    },
+    /// A record was deleted.
+    Deleted {
+        /// Whose.
+        uuid: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        proof: Proof,
+    },
+    /// A record was refused.
+    Refused {
+        /// Whose.
+        uuid: String,
+        /// Why, with code and field.
+        message: String,
+    },
+    /// A request failed and will be repeated.
+    Retry {
+        /// Why.
+        message: String,
+    },
+    /// A request got a definite answer.
+    Answered,
+}
+
+/// The lane.
+#[derive(Debug)]
+pub struct Lane {
+    settings: LaneSettings,
+    jobs: HashMap<String, Job>,
+    ready: VecDeque<String>,
+    parked: BTreeSet<(Moment, String)>,
+    parked_records: usize,
+    /// Pods per create-many right now: halved when a whole call fails, doubled when one succeeds.
+    batch: usize,
+    failures: u32,
+    paused_until: Option<Moment>,
+    rng: fastrand::Rng,
+}
+
+impl Lane {
+    /// An idle lane.
+    pub fn new(settings: LaneSettings, seed: u64) -> Self {
+        Self {
+            settings,
+            jobs: HashMap::new(),
+            ready: VecDeque::new(),
+            parked: BTreeSet::new(),
+            parked_records: 0,
+            batch: settings.batch.max(1),
+            failures: 0,
+            paused_until: None,
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Uuids with open work.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Whether the lane waits because its CMDB does not answer.
+    pub fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    /// Whether further orders may be taken in: enough is ready to fill the next calls otherwise.
+    pub fn has_room(&self) -> bool {
+        self.ready.len() < self.settings.batch.max(1) * 2
+    }
+
+    /// Takes an order in.
+    pub fn add(&mut self, order: Order) {
+        let Some(job) = self.jobs.get_mut(&order.uuid) else {
+            let mut job = Job::new(&order);
+            job.fold(order.kind);
+            self.jobs.insert(order.uuid.clone(), job);
+            self.ready.push_back(order.uuid);
+            return;
+        };
+        let parked = job.parked_until;
+        if let (true, Some(at)) = (job.fold(order.kind), parked) {
+            self.parked.remove(&(at, order.uuid.clone()));
+            self.unpark(order.uuid);
+        }
+    }
+
+    /// The record a uuid is to have; what [`Step::Create`] and [`Step::Update`] send.
+    pub fn record(&self, uuid: &str) -> Option<&PodRecord> {
+        self.wanted(uuid).map(|wanted| &wanted.record)
+    }
+
+    fn wanted(&self, uuid: &str) -> Option<&Desired> {
+        self.jobs.get(uuid)?.wanted.as_deref()
+    }
+
+    /// The next thing to do. Its answer must be given before the next call, unless it is
+    /// [`Step::Wait`].
+    pub fn next(&mut self, now: Moment, ledger: &mut Ledger) -> Step {
+        self.wake_parked(now);
+        if let Some(until) = self.paused_until.filter(|until| *until > now && !self.ready.is_empty()) {
+            return Step::Wait(Some(until));
+        }
+        while let Some(uuid) = self.ready.pop_front() {
+            match self.step_of(&uuid, ledger) {
+                Some(Step::Create(first)) => return self.fill_batch(first, ledger),
+                Some(step) => return step,
+                None => self.finish(uuid, now, ledger),
+            }
+        }
+        Step::Wait(self.parked.first().map(|(at, _)| *at))
+    }
+
+    fn step_of(&mut self, uuid: &str, ledger: &Ledger) -> Option<Step> {
+        let deletes = self.settings.deletes;
+        self.jobs.get_mut(uuid)?.step(uuid, ledger, deletes)
+    }
+
+    /// Adds further creates that are ready, in their order, up to the batch size.
+    fn fill_batch(&mut self, mut batch: Vec<String>, ledger: &Ledger) -> Step {
+        let mut kept = VecDeque::new();
+        while batch.len() < self.batch {
+            let Some(uuid) = self.ready.pop_front() else { break };
+            match self.step_of(&uuid, ledger) {
+                Some(Step::Create(_)) => batch.push(uuid),
+                _ => kept.push_back(uuid),
+            }
+        }
+        kept.append(&mut self.ready);
+        self.ready = kept;
+        Step::Create(batch)
+    }
+
+    /// Nothing is left to do for this uuid, except perhaps a later look.
+    fn finish(&mut self, uuid: String, now: Moment, ledger: &mut Ledger) {
+        let Some(job) = self.jobs.get_mut(&uuid) else { return };
+        if job.doom.take().is_some() && self.settings.deletes {
+            ledger.removed(&uuid, now);
+        }
+        match job.recheck_at {
+            Some(at) => self.park(uuid, at.max(now)),
+            None => {
+                self.jobs.remove(&uuid);
+            }
+        }
+    }
+
+    fn wake_parked(&mut self, now: Moment) {
+        while let Some((at, _)) = self.parked.first() {
+            if *at > now {
+                return;
+            }
+            let Some((_, uuid)) = self.parked.pop_first() else { return };
+            if let Some(job) =
+                self.jobs.get_mut(&uuid).filter(|job| job.recheck_at.is_some_and(|at| at <= now))
+            {
+                job.recheck_at = None;
+                job.read_back = true;
+            }
+            self.unpark(uuid);
+        }
+    }
+
+    fn unpark(&mut self, uuid: String) {
+        let Some(job) = self.jobs.get_mut(&uuid) else { return };
+        job.parked_until = None;
+        self.parked_records = self.parked_records.saturating_sub(usize::from(job.wanted.is_some()));
+        self.ready.push_back(uuid);
+    }
+
+    /// Parks a job. Beyond the bound its record is let go and read again when its time comes.
+    fn park(&mut self, uuid: String, at: Moment) {
+        let Some(job) = self.jobs.get_mut(&uuid) else { return };
+        if job.wanted.is_some() {
+            if self.parked_records < self.settings.parked_records {
+                self.parked_records += 1;
+            } else {
+                job.wanted = None;
+                job.verify = Some(job.verify.unwrap_or(false));
+            }
+        }
+        job.parked_until = Some(at);
+        self.parked.insert((at, uuid));
+    }
+
+    /// Goes on with a uuid before any other.
+    fn resume(&mut self, uuid: &str) {
+        if self.jobs.contains_key(uuid) {
+            self.ready.push_front(uuid.to_owned());
+        }
+    }
+
+    /// Tries a uuid again after a while.
+    fn retry_later(&mut self, uuid: &str, now: Moment) {
+        let Some(job) = self.jobs.get_mut(uuid) else { return };
+        job.attempts += 1;
+        let at = RETRY.after(now, job.attempts, &mut self.rng);
+        self.park(uuid.to_owned(), at);
+    }
+
+    /// A request failed for a reason that is not its record's.
+    fn count_failure(&mut self, heavy: bool, now: Moment) {
+        let least = if heavy { FAILURES_TO_PAUSE } else { 0 };
+        self.failures = (self.failures + 1).max(least);
+        if self.failures >= FAILURES_TO_PAUSE {
+            let attempt = self.failures - FAILURES_TO_PAUSE + 1;
+            self.paused_until = Some(PAUSE.after(now, attempt, &mut self.rng));
+        }
+    }
+
+    /// A request got a definite answer.
+    fn count_answer(&mut self) {
+        self.failures = 0;
+        self.paused_until = None;
+    }
+}

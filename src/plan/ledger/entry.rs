@@ -1,0 +1,196 @@
+//! One pod in the ledger.
+
+use crate::convert::repair::Repairs;
+use crate::model::Field;
+use crate::plan::{FieldSet, Fingerprint, Moment};
+
+/// What the CMDB is known to hold for a uuid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acked {
+    /// No record.
+    Absent,
+    /// A write was not answered: anything is possible until it is read back.
+    Unknown,
+    /// A record like this.
+    Present(Fingerprint),
+}
+
+impl Acked {
+    /// Whether it is exactly the record with that fingerprint.
+    pub fn is(&self, total: u64) -> bool {
+        matches!(self, Self::Present(print) if print.total == total)
+    }
+}
+
+/// A record the CMDB does not take as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The field it names, if any.
+    pub field: Option<Field>,
+    /// Its code; 0 where this service found the fault itself.
+    pub code: i64,
+    /// Its words.
+    pub message: String,
+    /// When it was refused first.
+    pub since: Moment,
+    /// When it may be tried again though nothing changed.
+    pub retry_at: Moment,
+    /// Fingerprint of what was refused.
+    pub total: u64,
+}
+
+/// A field that is written otherwise than the storage has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// Which field.
+    pub field: Field,
+    /// How.
+    pub repairs: Repairs,
+    /// Hash of the unrepaired text: another text is tried as it is.
+    pub source: u64,
+    /// The code that made it necessary.
+    pub code: i64,
+    /// Since when.
+    pub since: Moment,
+}
+
+/// The rare part of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Care {
+    pub refusal: Option<Refusal>,
+    pub repairs: Vec<Repair>,
+    pub shortened: FieldSet,
+}
+
+impl Care {
+    pub fn is_empty(&self) -> bool {
+        self.refusal.is_none() && self.repairs.is_empty() && self.shortened.is_empty()
+    }
+}
+
+/// Where an entry is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Known from the CMDB, or from a claim that is being checked; no living document was seen.
+    Extra,
+    /// Seen alive in the storage.
+    Living,
+    /// Alive without a host: not recordable yet.
+    Unscheduled,
+    /// Proven gone; its record is being deleted.
+    Doomed,
+    /// Gone and deleted, at that moment: a late event about it is not believed without a read.
+    Tombstone(Moment),
+}
+
+/// One pod: 72 bytes of what was acknowledged, 16 of what is wanted, its names, and where it is.
+#[derive(Debug)]
+pub(super) struct Entry {
+    keys: Keys,
+    pub version: Option<u64>,
+    pub desired: Option<u64>,
+    pub acked: Acked,
+    pub life: Life,
+    /// Generation of the last full sync that saw it in the storage listing.
+    pub listed: u32,
+    /// Generation of the last full sync that saw it in the CMDB listing, or during which it was
+    /// written.
+    pub stored: u32,
+    /// Generation of the full sync during which it was last written: then the CMDB listing of that
+    /// full sync says nothing new.
+    pub written: u32,
+    pub care: Option<Box<Care>>,
+}
+
+impl Entry {
+    pub fn new(uuid: &str, namespace: &str, name: &str, storage_id: &str, acked: Acked) -> Self {
+        let keys = Keys::new(uuid, namespace, name, storage_id);
+        Self {
+            keys,
+            version: None,
+            desired: None,
+            acked,
+            life: Life::Extra,
+            listed: 0,
+            stored: 0,
+            written: 0,
+            care: None,
+        }
+    }
+
+    pub fn uuid(&self) -> &str {
+        self.keys.part(0)
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.keys.part(1)
+    }
+
+    pub fn name(&self) -> &str {
+        self.keys.part(2)
+    }
+
+    pub fn storage_id(&self) -> &str {
+        self.keys.part(3)
+    }
+
+    pub fn set_storage_id(&mut self, storage_id: &str) {
+        self.keys = Keys::new(self.uuid(), self.namespace(), self.name(), storage_id);
+    }
+
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.care.as_ref()?.refusal.as_ref()
+    }
+
+    /// Changes the rare part, which exists only while there is something in it.
+    pub fn with_care(&mut self, change: impl FnOnce(&mut Care)) {
+        let mut care = self.care.take().unwrap_or_default();
+        change(&mut care);
+        self.care = (!care.is_empty()).then_some(care);
+    }
+}
+
+/// The four names of a pod in one allocation.
+#[derive(Debug)]
+struct Keys {
+    text: Box<str>,
+    ends: [u32; 3],
+}
+
+impl Keys {
+    fn new(uuid: &str, namespace: &str, name: &str, storage_id: &str) -> Self {
+        let mut text = String::with_capacity(uuid.len() + namespace.len() + name.len() + storage_id.len());
+        let ends = [uuid, namespace, name].map(|part| {
+            text.push_str(part);
+            // A document is far smaller than 4 GiB: the storage client bounds it.
+            text.len() as u32
+        });
+        text.push_str(storage_id);
+        Self { text: text.into_boxed_str(), ends }
+    }
+
+    fn part(&self, index: usize) -> &str {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        let end = self.ends.get(index).map_or(self.text.len(), |end| *end as usize);
+        &self.text[start..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_pod_survive_being_kept_in_one_text() {
+        let mut entry = Entry::new("uid", "", "náme", "", Acked::Absent);
+        assert_eq!(
+            (entry.uuid(), entry.namespace(), entry.name(), entry.storage_id()),
+            ("uid", "", "náme", "")
+        );
+        entry.set_storage_id("5f0c");
+        assert_eq!(
+            (entry.uuid(), entry.namespace(), entry.name(), entry.storage_id()),
+            ("uid", "", "náme", "5f0c")
+        );
+    }
+}

@@ -1,0 +1,349 @@
+//! The service: puts the parts together, and takes them apart again in order.
+//!
+//! The one place that knows every module. Ready means: the configuration is valid, the ports
+//! listen, the controller runs (design.md 8); a CMDB that is down shows in the status and does not
+//! keep the service from starting.
+
+use crate::cmdb::{self, TopologyCache};
+use crate::config::{BaseUrl, Config, TaskManagerType, TlsFiles};
+use crate::coordination::{Coordination, Pull, Standalone};
+use crate::http::{self, RequestStats, tls};
+use crate::inventory::{
+    Confirmation, FileSource, Filter, FilterError, Inventory, PaasSettings, PaasSource, Source, Stability,
+};
+use crate::observe::{MetricsServer, StatusServer};
+use crate::storage::{self, StaticAddresses};
+use crate::sync::numbers::{MetricsSource, Numbers};
+use crate::sync::snapshot::{
+    ClusterStatus, Control, ControlOutcome, Coordination as CoordinationSnapshot, DeletedRecord, Health,
+    RejectedRecord, Status, StatusSource,
+};
+use crate::sync::{Clock, Controller, ControllerHandle, Peers};
+use parking_lot::Mutex;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// This release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Bound on connecting to any peer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections kept to the CMDB; more threads than that rarely write at the same time.
+const CMDB_CONNECTIONS: usize = 64;
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be had.
+    #[error("{key}: cannot listen on {addr}: {source}; is another instance running?")]
+    Listen {
+        /// `port` or `metric_port`.
+        key: &'static str,
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("{0}")]
+    Tls(#[from] tls::TlsError),
+    /// A pattern cannot be used.
+    #[error("{0}")]
+    Filter(#[from] FilterError),
+    /// The machine grants no thread or socket.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+    /// The configuration asks for what this build cannot do.
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
+
+/// A running instance. Stops when dropped.
+pub struct Service {
+    state: Arc<State>,
+    status: StatusServer,
+    metrics: MetricsServer,
+    controller: ControllerHandle,
+}
+
+/// What status and metrics are taken from.
+struct State {
+    instance: String,
+    clock: Clock,
+    controller: Arc<Controller>,
+    coordination: Arc<dyn Coordination>,
+    requests: Requests,
+    stopping: Mutex<bool>,
+}
+
+/// Request counters per peer.
+#[derive(Clone, Default)]
+struct Requests {
+    cmdb: Arc<RequestStats>,
+    storage: Arc<RequestStats>,
+    paas: Arc<RequestStats>,
+}
+
+impl Service {
+    /// Starts an instance.
+    ///
+    /// # Errors
+    /// A port that is taken, files that cannot be used, a machine without room. Peers that are down
+    /// are no error.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let clock = Clock::start();
+        let requests = Requests::default();
+        let listener = listen("port", SocketAddr::new(config.address, config.port))?;
+        let metric_listener = listen("metric_port", SocketAddr::new(config.address, config.metric_port))?;
+        let server_tls = match config.server_tls == TlsFiles::default() {
+            true => None,
+            false => Some(tls::server_config(&config.server_tls)?),
+        };
+        let instance = listener.local_addr()?.to_string();
+        let peers = peers(&config, &requests)?;
+        let coordination = coordination(&config, instance.clone(), pull(&config, &requests)?)?;
+        let controller = Controller::start(Arc::clone(&config), peers, clock, Arc::clone(&coordination))?;
+        let state = Arc::new(State {
+            instance,
+            clock,
+            controller: controller.controller(),
+            coordination,
+            requests,
+            stopping: Mutex::new(false),
+        });
+        let source: Arc<dyn StatusSource> = state.clone();
+        let numbers: Arc<dyn MetricsSource> = state.clone();
+        let status = StatusServer::start(listener, server_tls, config.admin_token.clone(), source.clone())?;
+        let metrics = MetricsServer::start(metric_listener, source, numbers)?;
+        Ok(Self { state, status, metrics, controller })
+    }
+
+    /// Where the status service listens.
+    pub fn status_addr(&self) -> SocketAddr {
+        self.status.addr()
+    }
+
+    /// Where the metrics are.
+    pub fn metric_addr(&self) -> SocketAddr {
+        self.metrics.addr()
+    }
+
+    /// The state, for a program that runs the service inside itself.
+    pub fn source(&self) -> Arc<dyn StatusSource> {
+        self.state.clone()
+    }
+
+    /// Drains the senders and stops everything.
+    pub fn stop(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        *self.state.stopping.lock() = true;
+        self.controller.stop();
+        self.state.coordination.stop();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// `run`: the service until SIGTERM or SIGINT. Returns the exit code.
+pub fn run(config: Config) -> i32 {
+    let signals = Signals::new([SIGTERM, SIGINT]);
+    let started = signals.map_err(StartError::Io).and_then(|signals| Ok((signals, Service::start(config)?)));
+    let (mut signals, service) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            log::error!("{error}");
+            return 1;
+        }
+    };
+    log::info!("status on {}, metrics on {}", service.status_addr(), service.metric_addr());
+    if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+        log::warn!("the service manager cannot be told that the service is ready: {error}");
+    }
+    let signal = signals.forever().next();
+    log::info!("signal {}: draining", signal.unwrap_or_default());
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    service.stop();
+    0
+}
+
+fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).map_err(|source| StartError::Listen { key, addr, source })
+}
+
+// ---- the parts -----------------------------------------------------------------------------
+
+fn peers(config: &Config, requests: &Requests) -> Result<Peers, StartError> {
+    let settings = storage::Settings {
+        page_size: config.storage_page_size,
+        timeout: config.storage_timeout,
+        watch_idle_timeout: config.watch_idle_timeout,
+        list_concurrency: config.storage_list_concurrency,
+    };
+    let https = config.storage_addrs.iter().any(is_https) || config.storage_tls != TlsFiles::default();
+    let storage_tls = match https {
+        true => Some(tls::client_config(&config.storage_tls, config.storage_verify_hostname)?),
+        false => None,
+    };
+    let addresses = Arc::new(StaticAddresses::new(config.storage_addrs.clone()));
+    let storage = storage::Client::new(addresses, storage_tls, settings, Arc::clone(&requests.storage));
+    let settings = cmdb::Settings {
+        user: config.cmdb_user.clone(),
+        supplier: config.cmdb_supplier_id.clone(),
+        qps: config.cmdb_qps,
+        timeout: config.cmdb_timeout,
+        page_size: config.cmdb_page_size,
+    };
+    let http = http_client(&config.cmdb_addr, CMDB_CONNECTIONS)?;
+    let cmdb = cmdb::Client::new(http, config.cmdb_addr.clone(), settings, Arc::clone(&requests.cmdb));
+    let topology = Arc::new(TopologyCache::new(cmdb.clone()));
+    Ok(Peers { storage, cmdb, topology })
+}
+
+/// A client for a peer that proves itself by the machine's trusted roots.
+fn http_client(peer: &BaseUrl, idle_connections: usize) -> Result<http::Client, StartError> {
+    let tls = match is_https(peer) {
+        true => Some(tls::client_config(&TlsFiles::default(), true)?),
+        false => None,
+    };
+    let options = http::Options { tls, idle_connections, connect_timeout: CONNECT_TIMEOUT, identity: false };
+    Ok(http::Client::new(&options))
+}
+
+fn is_https(peer: &BaseUrl) -> bool {
+    peer.origin.starts_with("https://")
+}
+
+fn coordination(config: &Config, instance: String, pull: Pull) -> Result<Arc<dyn Coordination>, StartError> {
+    if !config.zk.is_empty() {
+        return Err(StartError::Unsupported(
+            "zk: set it to \"\": this release runs as a single instance only",
+        ));
+    }
+    Ok(Arc::new(Standalone::start(instance, VERSION, pull, config.cluster_pull_interval)?))
+}
+
+/// One pull of the inventory: source, filter, and the rule of two equal answers.
+fn pull(config: &Config, requests: &Requests) -> Result<Pull, StartError> {
+    let filter = Filter::new(&config.include_clusters, &config.exclude_clusters)?;
+    let (mut source, confirmation): (Box<dyn Source>, _) = match &config.task_manager_type {
+        TaskManagerType::File(path) => (Box::new(FileSource::new(path)), Confirmation::AtOnce),
+        TaskManagerType::Paas => (Box::new(paas(config, requests)?), Confirmation::Twice),
+    };
+    let mut stability = Stability::new(confirmation, Vec::new());
+    Ok(Box::new(move || {
+        let mut inventory = source.pull().map_err(|error| error.to_string())?;
+        inventory.clusters.retain(|cluster| filter.allows(&cluster.id));
+        let clusters = stability.observe(&inventory);
+        // What left is left only after it was confirmed: the answer is whole.
+        Ok(Inventory { clusters, complete: true, problems: inventory.problems })
+    }))
+}
+
+fn paas(config: &Config, requests: &Requests) -> Result<PaasSource, StartError> {
+    let Some(base) = &config.paas_addr else {
+        return Err(StartError::Unsupported("paas_addr: required with task_manager_type paas"));
+    };
+    let settings = PaasSettings {
+        env: config.paas_env.clone(),
+        cluster_env: config.paas_cluster_env.clone(),
+        app_code: config.paas_app_code.clone(),
+        app_secret: config.paas_app_secret.clone(),
+        access_token: config.paas_access_token.clone(),
+        timeout: config.paas_timeout,
+    };
+    Ok(PaasSource::new(http_client(base, 1)?, base.clone(), settings, Arc::clone(&requests.paas)))
+}
+
+// ---- what it shows -------------------------------------------------------------------------
+
+impl StatusSource for State {
+    fn status(&self) -> Status {
+        let coordination = self.coordination.status();
+        let readiness = self.readiness();
+        Status {
+            instance: self.instance.clone(),
+            version: VERSION,
+            started_at: self.clock.wall(Duration::ZERO),
+            mode: coordination.mode,
+            role: coordination.role,
+            ready: readiness.ok,
+            problems: readiness.problems,
+            coordination: CoordinationSnapshot {
+                state: coordination.state,
+                last_heartbeat_seconds_ago: coordination.last_heartbeat_seconds_ago,
+            },
+            clusters: self.controller.clusters(),
+        }
+    }
+
+    fn cluster(&self, id: &str) -> Option<ClusterStatus> {
+        self.controller.cluster(id)
+    }
+
+    fn rejected(&self, id: &str) -> Option<Vec<RejectedRecord>> {
+        self.controller.rejected(id)
+    }
+
+    fn deletes(&self) -> Vec<DeletedRecord> {
+        self.controller.deletes()
+    }
+
+    fn assignment(&self) -> serde_json::Value {
+        serde_json::to_value(self.coordination.assignment()).unwrap_or_default()
+    }
+
+    fn health(&self) -> Health {
+        let mut health = self.controller.health();
+        let coordination = self.coordination.status();
+        if let Some(fatal) = coordination.fatal {
+            health.problems.push(fatal);
+        }
+        health.ok = health.problems.is_empty();
+        health
+    }
+
+    fn readiness(&self) -> Health {
+        let mut readiness = self.controller.readiness();
+        let coordination = self.coordination.status();
+        if coordination.state == "suspended" {
+            readiness.ok = false;
+        }
+        readiness.problems.splice(0..0, coordination.problems);
+        if *self.stopping.lock() {
+            readiness.ok = false;
+            readiness.problems.insert(0, "stopping".to_owned());
+        }
+        readiness
+    }
+
+    fn control(&self, id: &str, control: Control) -> ControlOutcome {
+        self.controller.control(id, control)
+    }
+}
+
+impl MetricsSource for State {
+    fn numbers(&self) -> Numbers {
+        let coordination = self.coordination.status();
+        let mut numbers = Numbers {
+            cmdb: self.requests.cmdb.snapshot(),
+            storage: self.requests.storage.snapshot(),
+            paas: self.requests.paas.snapshot(),
+            reassignments: coordination.reassignments,
+            zookeeper_sessions: coordination.sessions,
+            ..Numbers::default()
+        };
+        self.controller.add_numbers(&mut numbers);
+        numbers
+    }
+}

@@ -1,0 +1,341 @@
+//! The controller: makes the set of running clusters equal to the set that is assigned.
+//!
+//! One thread listens to coordination. A new cluster waits for its lock, runs, and gives the lock
+//! back only after its last writer has ended.
+
+use super::clock::Clock;
+use super::deletes::DeleteLog;
+use super::numbers::Numbers;
+use super::reconciler::{Common, Reconciler};
+use super::shared::Peers;
+use super::snapshot::{
+    ClusterState, ClusterStatus, Control, ControlOutcome, DeletedRecord, FullSyncStatus, Health, PodCounts,
+    RejectedRecord, SenderStatus, WatchStatus,
+};
+use crate::config::Config;
+use crate::coordination::{Coordination, Lock};
+use crate::model::Cluster;
+use crate::plan::Fingerprinter;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::select;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often pending locks are asked for and clean businesses are told.
+const TICK: Duration = Duration::from_millis(500);
+
+/// An assigned cluster on this instance.
+enum Slot {
+    /// Another instance still holds it, or its threads could not be started.
+    Waiting { cluster: Cluster, why: Option<String> },
+    /// At work.
+    Running(Reconciler),
+}
+
+/// The clusters of this instance.
+pub struct Controller {
+    common: Common,
+    coordination: Arc<dyn Coordination>,
+    slots: Mutex<BTreeMap<String, Slot>>,
+    /// Whether coordination told the assigned clusters at least once.
+    assigned: std::sync::atomic::AtomicBool,
+}
+
+/// The thread of a [`Controller`]. Stops when dropped.
+pub struct ControllerHandle {
+    controller: Arc<Controller>,
+    thread: Option<JoinHandle<()>>,
+    stop: Option<Sender<()>>,
+}
+
+impl Controller {
+    /// Starts the controller's thread.
+    ///
+    /// # Errors
+    /// The machine grants no thread.
+    pub fn start(
+        config: Arc<Config>,
+        peers: Peers,
+        clock: Clock,
+        coordination: Arc<dyn Coordination>,
+    ) -> io::Result<ControllerHandle> {
+        let prints = Fingerprinter::new(fastrand::u64(..));
+        let common = Common { config, peers, clock, deletes: Arc::new(DeleteLog::default()), prints };
+        let controller = Arc::new(Self {
+            common,
+            coordination,
+            slots: Mutex::default(),
+            assigned: std::sync::atomic::AtomicBool::new(false),
+        });
+        let (stop, stopped) = bounded(0);
+        let running = Arc::clone(&controller);
+        let thread =
+            std::thread::Builder::new().name("controller".to_owned()).spawn(move || running.run(&stopped))?;
+        Ok(ControllerHandle { controller, thread: Some(thread), stop: Some(stop) })
+    }
+
+    fn run(&self, stopped: &Receiver<()>) {
+        loop {
+            select! {
+                recv(stopped) -> _ => break,
+                recv(self.coordination.assigned()) -> clusters => match clusters {
+                    Ok(clusters) => self.assign(&clusters),
+                    Err(_) => break,
+                },
+                default(TICK) => {}
+            }
+            self.tick();
+        }
+        self.stop_all();
+    }
+
+    /// Makes the slots match the assigned clusters.
+    fn assign(&self, clusters: &[Cluster]) {
+        let mut slots = self.slots.lock();
+        let mut leaving = Vec::new();
+        let ids: Vec<String> = slots.keys().cloned().collect();
+        for id in ids {
+            let keep = clusters.iter().find(|cluster| cluster.id == id);
+            let same_work = |slot: &Slot| keep.is_some_and(|cluster| same_work(slot.cluster(), cluster));
+            if slots.get(&id).is_some_and(same_work) {
+                continue;
+            }
+            match slots.remove(&id) {
+                Some(Slot::Running(mut reconciler)) => {
+                    log::info!(
+                        "cluster={id} stops: {}",
+                        if keep.is_some() { "it changed" } else { "not assigned" }
+                    );
+                    reconciler.begin_stop();
+                    leaving.push(reconciler);
+                }
+                Some(Slot::Waiting { .. }) => self.coordination.release(&id),
+                None => {}
+            }
+        }
+        drop(slots);
+        for reconciler in leaving {
+            let id = reconciler.cluster().id.clone();
+            reconciler.stop();
+            self.coordination.release(&id);
+        }
+        let mut slots = self.slots.lock();
+        for cluster in clusters {
+            match slots.get(&cluster.id) {
+                Some(Slot::Running(reconciler)) => {
+                    reconciler.set_previous_businesses(&cluster.previous_bk_biz_ids);
+                }
+                _ => {
+                    let slot = Slot::Waiting { cluster: cluster.clone(), why: None };
+                    slots.insert(cluster.id.clone(), slot);
+                }
+            }
+        }
+        self.assigned.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Starts what got its lock, and tells coordination which businesses are clean.
+    fn tick(&self) {
+        let mut slots = self.slots.lock();
+        for (id, slot) in slots.iter_mut() {
+            match slot {
+                Slot::Running(reconciler) => {
+                    for biz in reconciler.take_cleaned_businesses() {
+                        self.coordination.business_cleaned(id, biz);
+                    }
+                }
+                Slot::Waiting { cluster, why } => match self.coordination.acquire(id) {
+                    Lock::Pending { holder } => {
+                        *why = holder.map(|holder| format!("{holder} still holds it"));
+                    }
+                    Lock::Held(fence) => match Reconciler::start(cluster.clone(), fence, &self.common) {
+                        Ok(reconciler) => {
+                            log::info!("cluster={id} starts in business {}", cluster.bk_biz_id);
+                            *slot = Slot::Running(reconciler);
+                        }
+                        Err(error) => {
+                            let message =
+                                format!("cannot start its threads: {error}; raise the limit of tasks");
+                            if why.as_ref() != Some(&message) {
+                                log::error!("cluster={id} {message}");
+                            }
+                            *why = Some(message);
+                        }
+                    },
+                },
+            }
+        }
+    }
+
+    /// Stops every cluster, all at the same time.
+    fn stop_all(&self) {
+        let slots = std::mem::take(&mut *self.slots.lock());
+        let mut running = Vec::new();
+        for (id, slot) in slots {
+            match slot {
+                Slot::Running(mut reconciler) => {
+                    reconciler.begin_stop();
+                    running.push(reconciler);
+                }
+                Slot::Waiting { .. } => self.coordination.release(&id),
+            }
+        }
+        for reconciler in running {
+            let id = reconciler.cluster().id.clone();
+            reconciler.stop();
+            self.coordination.release(&id);
+        }
+    }
+
+    // ---- what it shows ---------------------------------------------------------------------
+
+    /// Every cluster of this instance, by id.
+    pub fn clusters(&self) -> Vec<ClusterStatus> {
+        self.slots.lock().values().map(Slot::status).collect()
+    }
+
+    /// One cluster.
+    pub fn cluster(&self, id: &str) -> Option<ClusterStatus> {
+        self.slots.lock().get(id).map(Slot::status)
+    }
+
+    /// Refused records of one cluster.
+    pub fn rejected(&self, id: &str) -> Option<Vec<RejectedRecord>> {
+        match self.slots.lock().get(id)? {
+            Slot::Running(reconciler) => Some(reconciler.rejected()),
+            Slot::Waiting { .. } => Some(Vec::new()),
+        }
+    }
+
+    /// The last deletes, newest first.
+    pub fn deletes(&self) -> Vec<DeletedRecord> {
+        self.common.deletes.all()
+    }
+
+    /// Carries out an operator's request.
+    pub fn control(&self, id: &str, control: Control) -> ControlOutcome {
+        match self.slots.lock().get(id) {
+            Some(Slot::Running(reconciler)) => {
+                reconciler.control(control);
+                ControlOutcome::Accepted
+            }
+            _ => ControlOutcome::UnknownCluster,
+        }
+    }
+
+    /// Whether every thread of every cluster lives.
+    pub fn health(&self) -> Health {
+        let slots = self.slots.lock();
+        let broken = slots.iter().filter(|(_, slot)| matches!(slot, Slot::Running(r) if !r.is_whole()));
+        let problems: Vec<String> = broken.map(|(id, _)| format!("cluster {id} lost a thread")).collect();
+        Health { ok: problems.is_empty(), problems }
+    }
+
+    /// Whether every assigned cluster had a first outcome; what fails is named.
+    pub fn readiness(&self) -> Health {
+        let slots = self.slots.lock();
+        let mut ok = self.assigned.load(std::sync::atomic::Ordering::Relaxed);
+        let mut problems = Vec::new();
+        if !ok {
+            problems.push("the assigned clusters are not known yet".to_owned());
+        }
+        for (id, slot) in slots.iter() {
+            match slot {
+                Slot::Running(reconciler) => {
+                    if !reconciler.had_outcome() {
+                        ok = false;
+                        problems.push(format!("cluster {id} had no full sync yet"));
+                    } else if let Some(problem) = reconciler.problem() {
+                        problems.push(format!("cluster {id}: {problem}"));
+                    }
+                }
+                Slot::Waiting { why, .. } => {
+                    ok = false;
+                    let why = why.as_deref().unwrap_or("its lock is not ours yet");
+                    problems.push(format!("cluster {id} waits: {why}"));
+                }
+            }
+        }
+        Health { ok, problems }
+    }
+
+    /// Numbers of the clusters, for the metrics.
+    pub fn add_numbers(&self, numbers: &mut Numbers) {
+        for (id, slot) in self.slots.lock().iter() {
+            if let Slot::Running(reconciler) = slot {
+                numbers.clusters.insert(id.clone(), reconciler.numbers());
+            }
+        }
+    }
+}
+
+impl ControllerHandle {
+    /// The controller.
+    pub fn controller(&self) -> Arc<Controller> {
+        Arc::clone(&self.controller)
+    }
+
+    /// Whether its thread lives.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Stops every cluster, draining the senders, and the thread.
+    pub fn stop(&mut self) {
+        self.stop = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the controller panicked");
+        }
+    }
+}
+
+impl Drop for ControllerHandle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Whether a running cluster may go on as it is.
+fn same_work(old: &Cluster, new: &Cluster) -> bool {
+    (old.bk_biz_id, old.kind, &old.project_id) == (new.bk_biz_id, new.kind, &new.project_id)
+}
+
+impl Slot {
+    fn cluster(&self) -> &Cluster {
+        match self {
+            Self::Waiting { cluster, .. } => cluster,
+            Self::Running(reconciler) => reconciler.cluster(),
+        }
+    }
+
+    fn status(&self) -> ClusterStatus {
+        match self {
+            Self::Running(reconciler) => reconciler.status(),
+            Self::Waiting { cluster, why } => ClusterStatus {
+                cluster_id: cluster.id.clone(),
+                bk_biz_id: cluster.bk_biz_id,
+                project_id: cluster.project_id.clone(),
+                kind: cluster.kind.as_str(),
+                state: ClusterState::Waiting,
+                pods: PodCounts::default(),
+                watch: WatchStatus::default(),
+                full_sync: FullSyncStatus {
+                    count: 0,
+                    last_outcome: "never",
+                    last_finished_at: None,
+                    last_duration_seconds: None,
+                    created: 0,
+                    updated: 0,
+                    deleted: 0,
+                    held_back_deletes: 0,
+                },
+                senders: SenderStatus::default(),
+                last_error: why.clone(),
+            },
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The gate thread: takes waiting events through the gate, asks the ledger, and hands the orders
+//! that follow to the shards.
+//!
+//! While a full sync holds the gate, events wait in the queue: so the order between a listing and
+//! the events around it is kept.
+
+use super::shared::Shared;
+use super::stats::Stats;
+use crate::plan::Verdict;
+use crossbeam::select;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// Events per turn: the gate is free for a full sync after at most so many.
+const TURN: usize = 256;
+/// Events whose shard has no room are looked at again after this time.
+const NO_ROOM: Duration = Duration::from_millis(20);
+
+/// Runs until the cluster stops.
+pub(super) fn run(shared: &Shared) {
+    loop {
+        select! {
+            recv(shared.stopped) -> _ => return,
+            recv(shared.gate_wake.receiver) -> _ => {}
+            default(if shared.events.lock().is_empty() { Duration::from_secs(1) } else { NO_ROOM }) => {}
+        }
+        while !shared.stopping() && turn(shared) {}
+    }
+}
+
+/// One turn; whether there is more to do at once.
+fn turn(shared: &Shared) -> bool {
+    if !shared.seeded.load(Relaxed) || shared.paused.load(Relaxed) {
+        return false;
+    }
+    let _gate = shared.gate.lock();
+    let no_room = |uuid: &str| {
+        let shard = crate::plan::shard_of(uuid, shared.shards.len());
+        !shared.shards[shard].has_room()
+    };
+    let events = shared.events.lock().take(TURN, |event| no_room(event.uuid()));
+    if events.is_empty() {
+        return false;
+    }
+    let now = shared.clock.now();
+    let mut orders = Vec::new();
+    {
+        let mut ledger = shared.ledger.lock();
+        for event in events {
+            let decision = ledger.event(event, now);
+            count(&shared.stats, decision.verdict);
+            orders.extend(decision.orders);
+        }
+    }
+    shared.hand_over(orders);
+    true
+}
+
+fn count(stats: &Stats, verdict: Verdict) {
+    match verdict {
+        Verdict::Suppressed | Verdict::Waiting | Verdict::Refused => Stats::count(&stats.suppressed),
+        Verdict::Stale => Stats::count(&stats.stale),
+        Verdict::UnknownDelete => Stats::count(&stats.unknown_delete),
+        Verdict::Write | Verdict::Verify | Verdict::Unplaced => {}
+    }
+}

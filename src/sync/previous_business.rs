@@ -1,0 +1,63 @@
+//! Removes a cluster's records from the businesses it belonged to before (design.md 4).
+
+use super::problems::Problem;
+use super::sender::failure;
+use super::shared::Shared;
+use super::snapshot::DeletedRecord;
+use super::stats::Stats;
+use crate::cmdb::CmdbError;
+use crate::config::SyncPolicy;
+use crate::plan::Proof;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Removes what a listing of each previous business shows; a business without records is done and
+/// told to coordination by the controller.
+pub(super) fn clean(shared: &Shared) {
+    if shared.config.sync_policy != SyncPolicy::Sync {
+        return;
+    }
+    let businesses = shared.previous_businesses.lock().clone();
+    for biz in businesses {
+        match clean_one(shared, biz) {
+            Ok(true) => {
+                shared.previous_businesses.lock().retain(|other| *other != biz);
+                shared.cleaned_businesses.lock().push(biz);
+                shared.problems.clear(Problem::PreviousBusiness);
+                log::info!("cluster={} business {biz} holds no record of it any more", shared.cluster.id);
+            }
+            Ok(false) => return,
+            Err(error) => {
+                let message = format!("records in the previous business {biz}: {}", failure(error));
+                shared.problems.set(Problem::PreviousBusiness, message);
+                return;
+            }
+        }
+    }
+}
+
+/// Whether the business was listed and empty in the end.
+fn clean_one(shared: &Shared, biz: i64) -> Result<bool, CmdbError> {
+    loop {
+        let mut records = Vec::new();
+        shared.peers.cmdb.list_page(biz, &shared.cluster.id, 0, &mut |stored| records.push(stored.record))?;
+        if records.is_empty() {
+            return Ok(true);
+        }
+        for record in records {
+            if shared.stopping() || shared.paused.load(Relaxed) {
+                return Ok(false);
+            }
+            shared.peers.cmdb.delete(&shared.scope_in(biz), &record.uuid)?;
+            Stats::count(&shared.stats.deleted);
+            log::info!("cluster={} uuid={} deleted from business {biz}", shared.cluster.id, record.uuid);
+            shared.deletes.add(DeletedRecord {
+                time: shared.clock.wall(shared.clock.now()),
+                cluster_id: shared.cluster.id.clone(),
+                uuid: record.uuid,
+                namespace: record.namespace,
+                name: record.name,
+                proof: Proof::BusinessChanged.to_string(),
+            });
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What is wrong with one cluster right now: shown while it lasts, logged when it begins and ends.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+
+/// What can be wrong. The first in this order is shown as `last_error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Problem {
+    /// The business topology cannot be read.
+    Topology,
+    /// The business lacks the default set or module.
+    DefaultModule,
+    /// The last full sync failed.
+    FullSync,
+    /// There is no watch stream.
+    Watch,
+    /// A watch stream did not deliver what it should.
+    MuteWatch,
+    /// This sender shard gets no answer from its peer.
+    Sender(usize),
+    /// Records of a previous business cannot be removed.
+    PreviousBusiness,
+    /// Documents of the storage that cannot be understood.
+    Documents,
+}
+
+impl Problem {
+    /// Whether the cluster is `degraded` by it. Single documents are counted and shown only.
+    fn degrades(self) -> bool {
+        self != Self::Documents
+    }
+}
+
+/// The problems of one cluster.
+#[derive(Debug)]
+pub(super) struct Problems {
+    cluster: String,
+    open: Mutex<BTreeMap<Problem, String>>,
+}
+
+impl Problems {
+    pub fn new(cluster: &str) -> Self {
+        Self { cluster: cluster.to_owned(), open: Mutex::default() }
+    }
+
+    /// Notes a problem; only a new one is logged.
+    pub fn set(&self, problem: Problem, message: impl Into<String>) {
+        let message = message.into();
+        let mut open = self.open.lock();
+        let shards = |open: &BTreeMap<Problem, String>| open.keys().any(|p| matches!(p, Problem::Sender(_)));
+        let known = open.contains_key(&problem) || matches!(problem, Problem::Sender(_)) && shards(&open);
+        if !known {
+            log::warn!("cluster={} {message}", self.cluster);
+        }
+        open.insert(problem, message);
+    }
+
+    /// Notes that a problem is over; returns whether it was open.
+    pub fn clear(&self, problem: Problem) -> bool {
+        let mut open = self.open.lock();
+        let was_open = open.remove(&problem).is_some();
+        let others =
+            matches!(problem, Problem::Sender(_)) && open.keys().any(|p| matches!(p, Problem::Sender(_)));
+        if was_open && !others {
+            log::info!("cluster={} over: {}", self.cluster, problem.words());
+        }
+        was_open
+    }
+
+    /// Whether any shard fails.
+    pub fn any_sender(&self) -> bool {
+        self.open.lock().keys().any(|problem| matches!(problem, Problem::Sender(_)))
+    }
+
+    /// Whether the cluster is degraded.
+    pub fn degraded(&self) -> bool {
+        self.open.lock().keys().any(|problem| problem.degrades())
+    }
+
+    /// The most telling problem, in words.
+    pub fn first(&self) -> Option<String> {
+        self.open.lock().values().next().cloned()
+    }
+}
+
+impl Problem {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Topology => "the topology can be read again",
+            Self::DefaultModule => "the default module is there",
+            Self::FullSync => "full sync works again",
+            Self::Watch => "the watch stream is open again",
+            Self::MuteWatch => "the watch delivers again",
+            Self::Sender(_) => "the CMDB takes writes again",
+            Self::PreviousBusiness => "the previous business is clean",
+            Self::Documents => "every document can be understood",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_telling_problem_is_shown_until_it_is_over() {
+        let problems = Problems::new("BCS-K8S-1");
+        problems.set(Problem::Watch, "no stream");
+        problems.set(Problem::FullSync, "storage refused");
+        assert_eq!(problems.first().as_deref(), Some("storage refused"));
+        assert!(problems.clear(Problem::FullSync));
+        assert!(!problems.clear(Problem::FullSync));
+        assert_eq!(problems.first().as_deref(), Some("no stream"));
+        assert!(problems.degraded());
+        problems.clear(Problem::Watch);
+        problems.set(Problem::Documents, "one is odd");
+        assert!(!problems.degraded());
+    }
+}

@@ -1,0 +1,362 @@
+//! One cluster at work: its threads, started together and stopped in order.
+//!
+//! ```text
+//! bcs-storage ──watch──> [watch: convert] ──event queue──> [gate] ──hash(uuid)──> [sender 0..N) ──> CMDB
+//!             └─list───> [full sync] ── holds the gate while it lists, compares and hands over ──┘
+//! ```
+
+use super::clock::{Clock, rounded};
+use super::deletes::DeleteLog;
+use super::full_sync::FullSync;
+use super::gate;
+use super::mute::MuteCheck;
+use super::numbers::{ClusterNumbers, Histogram};
+use super::problems::Problems;
+use super::sender::SenderShard;
+use super::shared::{CurrentModules, Peers, Shared, Wake, shards};
+use super::snapshot::{
+    ClusterState, ClusterStatus, Control, FullSyncStatus, PodCounts, RejectedRecord, SenderStatus,
+    WatchStatus,
+};
+use super::stats::{Stats, outcome_name};
+use super::watch::{self, WatchControl};
+use crate::config::Config;
+use crate::convert::{self, Converter};
+use crate::model::{Cluster, Fence};
+use crate::plan::{
+    Cause, EventQueue, Fingerprinter, Guard, GuardSettings, Ledger, Schedule, ScheduleSettings, Trouble,
+};
+use crossbeam::channel::{Sender, bounded};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Stacks of the threads: none of them recurses; documents are bounded in depth by the parser.
+const STACK: usize = 512 * 1024;
+/// A thread that only reads may be left to end alone after this time.
+const READERS_GRACE: Duration = Duration::from_millis(300);
+/// How often a stop looks whether a thread has ended.
+const END_POLL: Duration = Duration::from_millis(2);
+
+/// A running cluster. Stops when dropped.
+pub(super) struct Reconciler {
+    shared: Arc<Shared>,
+    control: Arc<WatchControl>,
+    readers: Vec<JoinHandle<()>>,
+    senders: Vec<JoinHandle<()>>,
+    stop: Option<Sender<()>>,
+    seed_threads: usize,
+}
+
+/// What reconcilers of one instance have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub config: Arc<Config>,
+    pub peers: Peers,
+    pub clock: Clock,
+    pub deletes: Arc<DeleteLog>,
+    pub prints: Fingerprinter,
+}
+
+impl Reconciler {
+    /// Starts every thread of a cluster.
+    ///
+    /// # Errors
+    /// The machine grants no further thread; those already started are stopped again.
+    pub fn start(cluster: Cluster, fence: Arc<dyn Fence>, common: &Common) -> io::Result<Self> {
+        let (stop, stopped) = bounded(0);
+        let shared = Arc::new(Shared::new(cluster, fence, common, stopped));
+        let mut reconciler = Self {
+            control: Arc::new(WatchControl::default()),
+            readers: Vec::new(),
+            senders: Vec::new(),
+            stop: Some(stop),
+            seed_threads: shared.shards.len() + 3,
+            shared,
+        };
+        reconciler.spawn_all()?;
+        Ok(reconciler)
+    }
+
+    fn spawn_all(&mut self) -> io::Result<()> {
+        for number in 0..self.shared.shards.len() {
+            let shared = Arc::clone(&self.shared);
+            let run = move || SenderShard::new(&shared, number).run();
+            self.senders.push(spawn(&format!("send{number} {}", self.shared.cluster.id), run)?);
+        }
+        let shared = Arc::clone(&self.shared);
+        self.readers.push(spawn(&format!("gate {}", shared.cluster.id), move || gate::run(&shared))?);
+        let (shared, control) = (Arc::clone(&self.shared), Arc::clone(&self.control));
+        let full_sync = move || FullSync::new(&shared, &control).run();
+        self.readers.push(spawn(&format!("full {}", self.shared.cluster.id), full_sync)?);
+        let (shared, control) = (Arc::clone(&self.shared), Arc::clone(&self.control));
+        let watch = move || watch::run(&shared, &control);
+        self.readers.push(spawn(&format!("watch {}", self.shared.cluster.id), watch)?);
+        Ok(())
+    }
+
+    /// Which cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.shared.cluster
+    }
+
+    /// Ends reading at once and lets the senders finish what is ready, without waiting.
+    pub fn begin_stop(&mut self) {
+        self.shared.stopping.store(true, Relaxed);
+        self.control.end(false);
+        self.shared.peers.storage.stop();
+        self.stop = None;
+    }
+
+    /// Stops; returns once nothing writes for the cluster any more, or when the grace is over.
+    pub fn stop(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.begin_stop();
+        let grace = self.shared.config.shutdown_grace + READERS_GRACE;
+        join_until(&mut self.senders, Instant::now() + grace, &self.shared.cluster.id);
+        join_until(&mut self.readers, Instant::now() + READERS_GRACE, &self.shared.cluster.id);
+    }
+
+    /// Whether every thread lives.
+    pub fn is_whole(&self) -> bool {
+        let alive =
+            |threads: &[JoinHandle<()>]| threads.iter().filter(|thread| !thread.is_finished()).count();
+        self.shared.stopping() || alive(&self.readers) + alive(&self.senders) == self.seed_threads
+    }
+
+    /// Whether a first full sync had an outcome, good or bad.
+    pub fn had_outcome(&self) -> bool {
+        self.shared.stats.full_sync.lock().last_outcome.is_some() || self.shared.problems.degraded()
+    }
+
+    /// The previous businesses as the inventory tells them now.
+    pub fn set_previous_businesses(&self, businesses: &[i64]) {
+        let mut previous = self.shared.previous_businesses.lock();
+        let added = businesses.iter().any(|biz| !previous.contains(biz));
+        *previous = businesses.to_vec();
+        drop(previous);
+        if added {
+            self.request(Cause::Requested);
+        }
+    }
+
+    /// Previous businesses found clean since the last call.
+    pub fn take_cleaned_businesses(&self) -> Vec<i64> {
+        std::mem::take(&mut self.shared.cleaned_businesses.lock())
+    }
+
+    /// Carries out an operator's request.
+    pub fn control(&self, control: Control) {
+        let id = &self.shared.cluster.id;
+        log::info!("cluster={id} operator asks: {control:?}");
+        match control {
+            Control::Sync => self.request(Cause::Requested),
+            Control::ApproveDeletes => {
+                self.shared.guard.lock().approve();
+                self.request(Cause::Approved);
+            }
+            Control::Pause => self.shared.paused.store(true, Relaxed),
+            Control::Resume => {
+                self.shared.paused.store(false, Relaxed);
+                self.shared.gate_wake.wake();
+                self.request(Cause::Requested);
+            }
+        }
+    }
+
+    fn request(&self, cause: Cause) {
+        self.shared.schedule.lock().request(cause, self.shared.clock.now());
+        self.shared.sync_wake.wake();
+    }
+
+    // ---- what it shows ---------------------------------------------------------------------
+
+    /// The most telling problem.
+    pub fn problem(&self) -> Option<String> {
+        self.shared.problems.first()
+    }
+
+    /// State for the status page.
+    pub fn status(&self) -> ClusterStatus {
+        let shared = &*self.shared;
+        let cluster = &shared.cluster;
+        let counts = shared.ledger.lock().counts();
+        let full_sync = *shared.stats.full_sync.lock();
+        let last_event = *shared.stats.last_event.lock();
+        ClusterStatus {
+            cluster_id: cluster.id.clone(),
+            bk_biz_id: cluster.bk_biz_id,
+            project_id: cluster.project_id.clone(),
+            kind: cluster.kind.as_str(),
+            state: self.state(),
+            pods: PodCounts {
+                storage: counts.storage,
+                cmdb: counts.in_step + counts.extra,
+                pending: counts.pending,
+                rejected: counts.rejected,
+                unscheduled: counts.unscheduled,
+                degraded: counts.degraded,
+            },
+            watch: WatchStatus {
+                connected: shared.stats.watch_connected.load(Relaxed),
+                reconnects: shared.stats.watch_streams.load(Relaxed).saturating_sub(1),
+                last_event_seconds_ago: last_event.map(|at| rounded(shared.clock.now().saturating_sub(at))),
+                missed: shared.stats.missed.load(Relaxed),
+                events: shared.stats.events(),
+            },
+            full_sync: FullSyncStatus {
+                count: full_sync.count,
+                last_outcome: outcome_name(full_sync.last_outcome),
+                last_finished_at: full_sync.last_finished.map(|at| shared.clock.wall(at)),
+                last_duration_seconds: full_sync.last_duration.map(rounded),
+                created: full_sync.created,
+                updated: full_sync.updated,
+                deleted: full_sync.deleted,
+                held_back_deletes: shared.guard.lock().held_back(),
+            },
+            senders: SenderStatus {
+                count: shared.shards.len(),
+                queued: shared.shards.iter().map(|shard| shard.queued()).sum(),
+                in_flight: shared.stats.in_flight.load(Relaxed),
+                created: shared.stats.created.load(Relaxed),
+                updated: shared.stats.updated.load(Relaxed),
+                deleted: shared.stats.deleted.load(Relaxed),
+                retries: shared.stats.retries.load(Relaxed),
+            },
+            last_error: shared.problems.first(),
+        }
+    }
+
+    fn state(&self) -> ClusterState {
+        let shared = &*self.shared;
+        if shared.stopping() {
+            ClusterState::Stopping
+        } else if shared.fence.permit().is_err() {
+            ClusterState::Suspended
+        } else if shared.paused.load(Relaxed) {
+            ClusterState::Paused
+        } else if shared.problems.degraded() {
+            ClusterState::Degraded
+        } else if shared.schedule.lock().is_settled() {
+            ClusterState::Live
+        } else {
+            ClusterState::Syncing
+        }
+    }
+
+    /// Refused and repaired records.
+    pub fn rejected(&self) -> Vec<RejectedRecord> {
+        let clock = self.shared.clock;
+        let started = clock.wall(Duration::ZERO);
+        let troubles = self.shared.ledger.lock().troubles();
+        let show = |trouble: Trouble| RejectedRecord {
+            uuid: trouble.uuid,
+            namespace: trouble.namespace,
+            name: trouble.name,
+            kind: if trouble.rejected { "rejected" } else { "degraded" },
+            field: trouble.field.map(|field| field.name().to_owned()).unwrap_or_default(),
+            code: trouble.code,
+            message: trouble.message,
+            since: trouble.since.map_or_else(|| started.clone(), |since| clock.wall(since)),
+        };
+        troubles.into_iter().map(show).collect()
+    }
+
+    /// Numbers for the metrics.
+    pub fn numbers(&self) -> ClusterNumbers {
+        let shared = &*self.shared;
+        let full_sync = *shared.stats.full_sync.lock();
+        ClusterNumbers {
+            sync_lag: shared.lag.snapshot(),
+            full_sync_duration: shared.full_sync_duration.snapshot(),
+            full_sync_last_success: full_sync.last_success.map(|at| shared.clock.unix_seconds(at)),
+            full_sync_changes: full_sync.totals,
+            event_queue_length: shared.events.lock().len(),
+        }
+    }
+}
+
+impl Drop for Reconciler {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Shared {
+    fn new(
+        cluster: Cluster,
+        fence: Arc<dyn Fence>,
+        common: &Common,
+        stopped: crossbeam::channel::Receiver<()>,
+    ) -> Self {
+        let config = &common.config;
+        let settings = convert::Settings {
+            cloud_id: config.cloud_id,
+            time_zone: config.time_zone.clone(),
+            text_limit: config.text_limit,
+            default_set: config.default_set.clone(),
+            default_module: config.default_module.clone(),
+        };
+        let guard = GuardSettings {
+            percent: config.delete_guard_percent,
+            min: config.delete_guard_min,
+            interval: config.full_sync_interval,
+        };
+        let schedule = ScheduleSettings::with_interval(config.full_sync_interval);
+        Self {
+            converter: Converter::new(cluster.kind, settings),
+            problems: Problems::new(&cluster.id),
+            previous_businesses: Mutex::new(cluster.previous_bk_biz_ids.clone()),
+            cleaned_businesses: Mutex::default(),
+            cluster,
+            peers: Peers { storage: common.peers.storage.scoped(), ..common.peers.clone() },
+            fence,
+            clock: common.clock,
+            modules: CurrentModules::default(),
+            gate: Mutex::new(()),
+            ledger: Mutex::new(Ledger::new(common.prints, fastrand::u64(..))),
+            events: Mutex::new(EventQueue::new(config.event_queue_length)),
+            shards: shards(config),
+            schedule: Mutex::new(Schedule::new(schedule, fastrand::u64(..))),
+            guard: Mutex::new(Guard::new(guard)),
+            mute: Mutex::new(MuteCheck::default()),
+            stats: Stats::default(),
+            lag: Histogram::default(),
+            full_sync_duration: Histogram::default(),
+            deletes: Arc::clone(&common.deletes),
+            gate_wake: Wake::new(),
+            sync_wake: Wake::new(),
+            seeded: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            stopped,
+            config: Arc::clone(config),
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run)
+}
+
+/// Joins the threads that end in time. The others are blocked in a request that is bounded by its
+/// own timeout; they end alone after it.
+fn join_until(threads: &mut Vec<JoinHandle<()>>, deadline: Instant, cluster: &str) {
+    for thread in threads.drain(..) {
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(END_POLL);
+        }
+        let name = thread.thread().name().unwrap_or_default().to_owned();
+        if !thread.is_finished() {
+            log::warn!("cluster={cluster} thread {name:?} is still in a request and is left to end alone");
+        } else if thread.join().is_err() {
+            log::error!("cluster={cluster} thread {name:?} panicked");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! A sender shard: carries out what its lane decides, one request at a time.
+//!
+//! The lane says what, this thread asks the peers and brings the answers back. Work of one uuid is
+//! always in the same shard, so its writes keep their order; nothing ever waits inside the thread
+//! but the request itself.
+
+use super::problems::Problem;
+use super::shared::{Message, Shared};
+use super::snapshot::DeletedRecord;
+use super::stats::Stats;
+use crate::cmdb::{CmdbError, StoredRecord};
+use crate::config::SyncPolicy;
+use crate::model::{Field, Modules, Observation, PodRecord};
+use crate::plan::{
+    Cause, Effect, Failure, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, PointRead, Proof, Step,
+    Stored,
+};
+use crossbeam::channel::{Sender, TryRecvError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// Records kept in memory for parked jobs, per shard: 64 × about 3 KB.
+const PARKED_RECORDS: usize = 64;
+/// A sleeping shard looks around after this time at the latest.
+const IDLE: Duration = Duration::from_secs(5);
+/// A topology this young is not read again because a module was refused.
+const TOPOLOGY_YOUNG: Duration = Duration::from_secs(5);
+
+/// One sender shard.
+pub(super) struct SenderShard<'a> {
+    shared: &'a Shared,
+    number: usize,
+    lane: Lane,
+    prints: Fingerprinter,
+    epoch: u64,
+    flushes: Vec<Sender<()>>,
+    /// Set when the cluster stops: what is ready may still be written until then.
+    drain_until: Option<Instant>,
+}
+
+impl<'a> SenderShard<'a> {
+    pub fn new(shared: &'a Shared, number: usize) -> Self {
+        let config = &shared.config;
+        let settings = LaneSettings {
+            batch: config.cmdb_batch_size,
+            recheck_after: config.cmdb_timeout,
+            parked_records: PARKED_RECORDS,
+            deletes: config.sync_policy != SyncPolicy::UpsertOnly,
+        };
+        let prints = shared.ledger.lock().prints();
+        let epoch = shared.fence.epoch();
+        let lane = Lane::new(settings, fastrand::u64(..));
+        Self { shared, number, lane, prints, epoch, flushes: Vec::new(), drain_until: None }
+    }
+
+    /// Works until the cluster stops and what is ready is written, or the grace is over.
+    pub fn run(mut self) {
+        loop {
+            self.take_messages();
+            if self.drained_or_late() {
+                return;
+            }
+            let now = self.shared.clock.now();
+            let step = {
+                let mut ledger = self.shared.ledger.lock();
+                self.lane.next(now, &mut ledger)
+            };
+            self.publish();
+            match step {
+                Step::Wait(until) => {
+                    for done in self.flushes.drain(..) {
+                        // Whoever asked may have given up meanwhile.
+                        let _ = done.send(());
+                    }
+                    if self.drain_until.is_some() {
+                        return;
+                    }
+                    self.sleep(until);
+                }
+                step => self.carry_out(step),
+            }
+        }
+    }
+
+    fn publish(&self) {
+        self.shared.shards[self.number].open.store(self.lane.len(), Relaxed);
+    }
+
+    /// Takes what waits, as far as the lane has room.
+    fn take_messages(&mut self) {
+        let shard = &self.shared.shards[self.number];
+        while self.lane.has_room() {
+            match shard.receiver.try_recv() {
+                Ok(message) => self.hear(message),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Orders(orders) => {
+                self.shared.shards[self.number].received(orders.len());
+                orders.into_iter().for_each(|order| self.lane.add(order));
+            }
+            Message::Flush(done) => self.flushes.push(done),
+        }
+    }
+
+    fn drained_or_late(&mut self) -> bool {
+        if !self.shared.stopping() {
+            return false;
+        }
+        let grace = self.shared.config.shutdown_grace;
+        Instant::now() >= *self.drain_until.get_or_insert_with(|| Instant::now() + grace)
+    }
+
+    fn sleep(&mut self, until: Option<Duration>) {
+        let now = self.shared.clock.now();
+        let wait = until.map_or(IDLE, |until| until.saturating_sub(now).min(IDLE));
+        let shard = &self.shared.shards[self.number];
+        crossbeam::select! {
+            recv(shard.receiver) -> message => if let Ok(message) = message { self.hear(message) },
+            recv(self.shared.stopped) -> _ => {}
+            default(wait) => {}
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        self.check_epoch();
+        self.shared.stats.in_flight.fetch_add(1, Relaxed);
+        let effects = match step {
+            Step::PointRead { uuid, namespace, name } => self.point_read(&uuid, &namespace, &name),
+            Step::ReadBack { uuid } => self.read_back(&uuid),
+            Step::FindHolder { uuid, namespace, name } => self.find_holder(&uuid, &namespace, &name),
+            Step::Evict { uuid, holder } => self.evict(&uuid, &holder),
+            Step::Create(uuids) => self.create(&uuids),
+            Step::Update { uuid, fields } => self.update(&uuid, fields),
+            Step::Delete { uuid, proof } => self.delete(&uuid, proof),
+            Step::Wait(_) => Vec::new(),
+        };
+        self.shared.stats.in_flight.fetch_sub(1, Relaxed);
+        self.react(effects);
+    }
+
+    /// After an interruption of the permission to write, others may have written.
+    fn check_epoch(&mut self) {
+        let epoch = self.shared.fence.epoch();
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.shared.schedule.lock().request(Cause::Recovered, self.shared.clock.now());
+            self.shared.sync_wake.wake();
+        }
+    }
+
+    // ---- requests --------------------------------------------------------------------------
+
+    fn point_read(&mut self, uuid: &str, namespace: &str, name: &str) -> Vec<Effect> {
+        let Shared { peers, cluster, converter, .. } = self.shared;
+        let read = match peers.storage.get(&cluster.id, cluster.kind, namespace, name) {
+            Err(error) => PointRead::Failed(error.to_string()),
+            Ok(None) => PointRead::Gone,
+            Ok(Some(document)) => {
+                let modules = self.shared.modules().unwrap_or_else(|| Modules::default().into());
+                match converter.document(&document, &modules) {
+                    Ok(Observation::Pod(pod)) => PointRead::Pod(pod),
+                    Ok(Observation::Deleted(_)) => PointRead::Gone,
+                    Err(invalid) => PointRead::Unusable(invalid.to_string()),
+                }
+            }
+        };
+        let now = self.shared.clock.now();
+        self.lane.point_read(uuid, read, now, &mut self.shared.ledger.lock())
+    }
+
+    fn read_back(&mut self, uuid: &str) -> Vec<Effect> {
+        let found = self.shared.peers.cmdb.find_by_uuid(self.shared.cluster.bk_biz_id, uuid);
+        let answer = match found {
+            Ok(found) => {
+                Ok(found.filter(|stored| stored.cluster == self.shared.cluster.id).map(|stored| Stored {
+                    fingerprint: self.prints.of(&stored.record),
+                    namespace: stored.record.namespace,
+                    name: stored.record.name,
+                }))
+            }
+            Err(error) => Err(failure(error)),
+        };
+        let now = self.shared.clock.now();
+        self.lane.read_back(uuid, answer, now, &mut self.shared.ledger.lock())
+    }
+
+    fn find_holder(&mut self, uuid: &str, namespace: &str, name: &str) -> Vec<Effect> {
+        let answer = self.look_for_holder(uuid, namespace, name);
+        let now = self.shared.clock.now();
+        self.lane.holder_found(uuid, answer.map_err(failure), now, &mut self.shared.ledger.lock())
+    }
+
+    /// Who holds the uuid and who the name, in this business and the previous ones.
+    fn look_for_holder(
+        &self,
+        uuid: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(Option<Holder>, Option<Holder>), CmdbError> {
+        let Shared { peers, cluster, .. } = self.shared;
+        let mut businesses = vec![cluster.bk_biz_id];
+        businesses
+            .extend(self.shared.previous_businesses.lock().iter().filter(|biz| **biz != cluster.bk_biz_id));
+        for biz in businesses {
+            if let Some(stored) = peers.cmdb.find_by_uuid(biz, uuid)? {
+                return Ok((Some(self.holder(stored)), None));
+            }
+            if let Some(stored) = peers.cmdb.find_by_name(biz, &cluster.id, namespace, name)? {
+                return Ok((None, Some(self.holder(stored))));
+            }
+        }
+        Ok((None, None))
+    }
+
+    fn holder(&self, stored: StoredRecord) -> Holder {
+        let StoredRecord { biz, cluster, record, .. } = stored;
+        Holder {
+            fingerprint: self.prints.of(&record),
+            our_cluster: cluster == self.shared.cluster.id,
+            our_biz: biz == self.shared.cluster.bk_biz_id,
+            uuid: record.uuid,
+            namespace: record.namespace,
+            name: record.name,
+            cluster,
+            biz,
+        }
+    }
+
+    fn evict(&mut self, uuid: &str, holder: &Holder) -> Vec<Effect> {
+        let answer = self.write("delete", &holder.uuid, |shared| {
+            shared.peers.cmdb.delete(&shared.scope_in(holder.biz), &holder.uuid).map(|_| ())
+        });
+        let now = self.shared.clock.now();
+        self.lane.evicted(uuid, holder, answer, now, &mut self.shared.ledger.lock())
+    }
+
+    fn create(&mut self, uuids: &[String]) -> Vec<Effect> {
+        let records: Vec<&PodRecord> = uuids.iter().filter_map(|uuid| self.lane.record(uuid)).collect();
+        let answer = match records.as_slice() {
+            [record] => {
+                self.write("create", &record.uuid, |shared| shared.peers.cmdb.create(&shared.scope(), record))
+            }
+            .map(|()| vec![Ok(())]),
+            records => self
+                .write("create_many", &format!("{} pods", records.len()), |shared| {
+                    match shared.config.sync_policy {
+                        SyncPolicy::DryRun => Ok(records.iter().map(|_| Ok(())).collect()),
+                        _ => shared.peers.cmdb.create_many(&shared.scope(), records),
+                    }
+                })
+                .map(|results| results.into_iter().map(|result| result.map_err(failure)).collect()),
+        };
+        let now = self.shared.clock.now();
+        self.lane.created(uuids, answer, now, &mut self.shared.ledger.lock())
+    }
+
+    fn update(&mut self, uuid: &str, fields: FieldSet) -> Vec<Effect> {
+        let Some(record) = self.lane.record(uuid) else { return Vec::new() };
+        let changed: Vec<Field> = fields.iter().collect();
+        let answer = self.write("update", uuid, |shared| {
+            shared.peers.cmdb.update(&shared.scope(), uuid, record, &changed)
+        });
+        let now = self.shared.clock.now();
+        self.lane.updated(uuid, fields, answer, now, &mut self.shared.ledger.lock())
+    }
+
+    fn delete(&mut self, uuid: &str, proof: Proof) -> Vec<Effect> {
+        let answer =
+            self.write("delete", uuid, |shared| shared.peers.cmdb.delete(&shared.scope(), uuid).map(|_| ()));
+        let now = self.shared.clock.now();
+        self.lane.deleted(uuid, proof, answer, now, &mut self.shared.ledger.lock())
+    }
+
+    /// Writes, or with `dry-run` says what would be written.
+    fn write<T: Default>(
+        &self,
+        what: &str,
+        whom: &str,
+        request: impl FnOnce(&Shared) -> Result<T, CmdbError>,
+    ) -> Result<T, Failure> {
+        if self.shared.config.sync_policy == SyncPolicy::DryRun {
+            log::info!("cluster={} dry-run: would {what} {whom}", self.shared.cluster.id);
+            if what != "create_many" {
+                return Ok(T::default());
+            }
+        }
+        request(self.shared).map_err(failure)
+    }
+
+    // ---- what follows ----------------------------------------------------------------------
+
+    fn react(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.react_to(effect);
+        }
+    }
+
+    fn react_to(&mut self, effect: Effect) {
+        let shared = self.shared;
+        match effect {
+            Effect::Feed(pod) => shared.push(Observation::Pod(pod), true),
+            Effect::Hint(order) => shared.push_hint(order),
+            Effect::ListingMissed => {
+                shared.schedule.lock().listing_missed(shared.clock.now());
+                shared.sync_wake.wake();
+            }
+            Effect::FoundGone { storage_id } => self.found_gone(&storage_id),
+            Effect::RefreshTopology => self.refresh_topology(),
+            Effect::Wrote { created, received } => {
+                let counter = if created { &shared.stats.created } else { &shared.stats.updated };
+                Stats::count(counter);
+                if let Some(received) = received {
+                    shared.lag.record(shared.clock.now().saturating_sub(received));
+                }
+                shared.sender_recovered(self.number);
+            }
+            Effect::Deleted { uuid, namespace, name, proof } => {
+                Stats::count(&shared.stats.deleted);
+                shared.sender_recovered(self.number);
+                self.journal(uuid, namespace, name, &proof);
+            }
+            Effect::Refused { uuid, message } => {
+                log::warn!("cluster={} uuid={uuid} rejected: {message}", shared.cluster.id);
+            }
+            Effect::Retry { message } => {
+                Stats::count(&shared.stats.retries);
+                if self.lane.is_paused() {
+                    shared.problems.set(Problem::Sender(self.number), message);
+                } else {
+                    log::debug!("cluster={} will retry: {message}", shared.cluster.id);
+                }
+            }
+            Effect::Answered => shared.sender_recovered(self.number),
+        }
+    }
+
+    /// A full sync noticed what no event told.
+    fn found_gone(&self, storage_id: &str) {
+        let shared = self.shared;
+        {
+            let mut stats = shared.stats.full_sync.lock();
+            stats.deleted += 1;
+            stats.totals[2] += 1;
+        }
+        if shared.schedule.lock().is_settled() && !shared.events.lock().contains(storage_id) {
+            let stream = shared.stats.watch_streams.load(Relaxed);
+            shared.mute.lock().suspect(storage_id, stream, shared.clock.now());
+            shared.sync_wake.wake();
+        }
+    }
+
+    /// A module was refused: look whether the business has other ones now. The full sync thread
+    /// takes a change over.
+    fn refresh_topology(&self) {
+        let not_older = Instant::now().checked_sub(TOPOLOGY_YOUNG).unwrap_or_else(Instant::now);
+        match self.shared.peers.topology.refresh(self.shared.cluster.bk_biz_id, not_older) {
+            Ok(modules) => {
+                if self.shared.modules().as_deref() != Some(&*modules) {
+                    self.shared.topology_changed(modules);
+                }
+            }
+            Err(error) => self.shared.problems.set(Problem::Topology, error.to_string()),
+        }
+    }
+
+    fn journal(&self, uuid: String, namespace: String, name: String, proof: &Proof) {
+        let cluster_id = self.shared.cluster.id.clone();
+        log::info!("cluster={cluster_id} uuid={uuid} deleted {namespace}/{name}: {proof}");
+        let time = self.shared.clock.wall(self.shared.clock.now());
+        let proof = proof.to_string();
+        self.shared.deletes.add(DeletedRecord { time, cluster_id, uuid, namespace, name, proof });
+    }
+}
+
+/// The CMDB's error as the core sees it.
+pub(super) fn failure(error: CmdbError) -> Failure {
+    let message = error.to_string();
+    match error {
+        CmdbError::Unreachable(_) => Failure::Unreachable(message),
+        CmdbError::Ambiguous(_) => Failure::Ambiguous(message),
+        CmdbError::Later { code, message } => Failure::Later { code, message },
+        CmdbError::Refused { code, message, field } => Failure::Refused { code, message, field },
+        CmdbError::Duplicate { message } => Failure::Duplicate(message),
+        CmdbError::NotFound => Failure::NotFound,
+        CmdbError::Fenced(_) => Failure::Fenced(message),
+    }
+}

@@ -1,0 +1,229 @@
+//! What the threads of one cluster share.
+//!
+//! Locks are taken in this order and no other: gate, then ledger. Nothing is sent on a channel
+//! while the ledger is locked, and senders never take the gate.
+
+use super::clock::Clock;
+use super::deletes::DeleteLog;
+use super::mute::MuteCheck;
+use super::numbers::Histogram;
+use super::problems::{Problem, Problems};
+use super::stats::Stats;
+use crate::cmdb::{self, TopologyCache};
+use crate::config::Config;
+use crate::convert::Converter;
+use crate::model::{Cluster, DeletedPod, Fence, Modules, Observation};
+use crate::plan::{EventQueue, Guard, Ledger, Order, Pushed, Schedule};
+use crate::storage;
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+/// The peers of the whole instance; clones share connections and limits.
+#[derive(Clone)]
+pub struct Peers {
+    /// bcs-storage.
+    pub storage: storage::Client,
+    /// The CMDB.
+    pub cmdb: cmdb::Client,
+    /// Topologies of the businesses.
+    pub topology: Arc<TopologyCache>,
+}
+
+/// The modules of the business as events are converted with.
+#[derive(Default)]
+pub(super) struct CurrentModules(RwLock<Option<Arc<Modules>>>);
+
+/// A queue of one thread: woken by anybody, any number of wakes count once.
+pub(super) struct Wake {
+    sender: Sender<()>,
+    pub receiver: Receiver<()>,
+}
+
+impl Wake {
+    pub fn new() -> Self {
+        let (sender, receiver) = bounded(1);
+        Self { sender, receiver }
+    }
+
+    pub fn wake(&self) {
+        match self.sender.try_send(()) {
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+/// What a sender shard hears.
+pub(super) enum Message {
+    /// Work, in order.
+    Orders(Vec<Order>),
+    /// Answer once nothing is left that could be done now.
+    Flush(Sender<()>),
+}
+
+/// The way to a sender shard. Unbounded as a channel; its producers, who hold the gate, keep it
+/// within [`Shard::room`].
+pub(super) struct Shard {
+    sender: Sender<Message>,
+    pub receiver: Receiver<Message>,
+    /// Orders on their way to the shard.
+    waiting: AtomicUsize,
+    /// Uuids the shard works on.
+    pub open: AtomicUsize,
+    limit: usize,
+}
+
+impl Shard {
+    fn new(limit: usize) -> Self {
+        let (sender, receiver) = unbounded();
+        Self { sender, receiver, waiting: AtomicUsize::new(0), open: AtomicUsize::new(0), limit }
+    }
+
+    /// Whether further work may be sent.
+    pub fn has_room(&self) -> bool {
+        self.waiting.load(Relaxed) < self.limit
+    }
+
+    /// Uuids that wait or are worked on.
+    pub fn queued(&self) -> usize {
+        self.waiting.load(Relaxed) + self.open.load(Relaxed)
+    }
+
+    pub fn send(&self, orders: Vec<Order>) {
+        self.waiting.fetch_add(orders.len(), Relaxed);
+        // A shard that has stopped needs no orders: the ledger goes with it.
+        let _ = self.sender.send(Message::Orders(orders));
+    }
+
+    pub fn received(&self, orders: usize) {
+        self.waiting.fetch_sub(orders, Relaxed);
+    }
+
+    /// Asks for a sign once nothing is left to do now.
+    pub fn flush(&self) -> Receiver<()> {
+        let (done, flushed) = bounded(1);
+        let _ = self.sender.send(Message::Flush(done));
+        flushed
+    }
+}
+
+/// Everything of one cluster.
+pub(super) struct Shared {
+    pub cluster: Cluster,
+    pub config: Arc<Config>,
+    pub peers: Peers,
+    pub fence: Arc<dyn Fence>,
+    pub clock: Clock,
+    pub converter: Converter,
+    pub modules: CurrentModules,
+    pub gate: Mutex<()>,
+    pub ledger: Mutex<Ledger>,
+    pub events: Mutex<EventQueue>,
+    pub shards: Vec<Shard>,
+    pub schedule: Mutex<Schedule>,
+    pub guard: Mutex<Guard>,
+    pub mute: Mutex<MuteCheck>,
+    pub stats: Stats,
+    pub lag: Histogram,
+    pub full_sync_duration: Histogram,
+    pub problems: Problems,
+    pub deletes: Arc<DeleteLog>,
+    pub previous_businesses: Mutex<Vec<i64>>,
+    /// Previous businesses that turned out to be clean, for coordination.
+    pub cleaned_businesses: Mutex<Vec<i64>>,
+    pub gate_wake: Wake,
+    pub sync_wake: Wake,
+    /// A first full sync succeeded: the ledger knows the CMDB's records, events may pass.
+    pub seeded: AtomicBool,
+    pub paused: AtomicBool,
+    pub stopping: AtomicBool,
+    /// Disconnected when the cluster stops.
+    pub stopped: Receiver<()>,
+}
+
+impl Shared {
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    pub fn scope(&self) -> cmdb::Scope<'_> {
+        self.scope_in(self.cluster.bk_biz_id)
+    }
+
+    pub fn scope_in(&self, biz: i64) -> cmdb::Scope<'_> {
+        cmdb::Scope { biz, cluster: &self.cluster.id, fence: self.fence.as_ref() }
+    }
+
+    /// Queues what an event or a point read says, for the gate.
+    pub fn push(&self, observation: Observation, read: bool) {
+        let now = self.clock.now();
+        let pushed = self.events.lock().push(observation, read, now);
+        if pushed == Pushed::Dropped {
+            self.schedule.lock().overflowed(now);
+            self.sync_wake.wake();
+        }
+        self.gate_wake.wake();
+    }
+
+    /// Asks the shard of another uuid, by way of the gate, to verify it.
+    pub fn push_hint(&self, order: Order) {
+        let Order { uuid, namespace, name, .. } = order;
+        self.push(
+            Observation::Deleted(DeletedPod { storage_id: String::new(), namespace, name, uuid }),
+            false,
+        );
+    }
+
+    /// Converts with the modules of now and queues the result, so that no event converted with
+    /// older modules is queued after they changed.
+    pub fn convert_and_push(&self, convert: impl FnOnce(&Modules) -> Option<Observation>) {
+        let modules = self.modules.0.read();
+        let Some(modules) = modules.as_ref() else { return };
+        if let Some(observation) = convert(modules) {
+            self.push(observation, false);
+        }
+    }
+
+    /// The modules of now, once they are known.
+    pub fn modules(&self) -> Option<Arc<Modules>> {
+        self.modules.0.read().clone()
+    }
+
+    /// Takes new modules over. Events that were converted with others are dropped: the full sync
+    /// that must follow sees what they told.
+    pub fn set_modules(&self, modules: Arc<Modules>) {
+        let mut current = self.modules.0.write();
+        *current = Some(modules);
+        self.events.lock().clear();
+    }
+
+    /// Sends orders to the shards they belong to. The caller holds the gate.
+    pub fn hand_over(&self, orders: Vec<Order>) {
+        let mut split: Vec<Vec<Order>> = Vec::new();
+        split.resize_with(self.shards.len(), Vec::new);
+        for order in orders {
+            split[order.shard(self.shards.len())].push(order);
+        }
+        for (shard, orders) in self.shards.iter().zip(split) {
+            if !orders.is_empty() {
+                shard.send(orders);
+            }
+        }
+    }
+
+    /// A sender shard works again; when it was the last one that failed, what was missed meanwhile
+    /// is looked for.
+    pub fn sender_recovered(&self, shard: usize) {
+        if self.problems.clear(Problem::Sender(shard)) && !self.problems.any_sender() {
+            self.schedule.lock().request(crate::plan::Cause::Recovered, self.clock.now());
+            self.sync_wake.wake();
+        }
+    }
+}
+
+/// The shards of a cluster; each holds at most so many orders, in two full create-many calls.
+pub(super) fn shards(config: &Config) -> Vec<Shard> {
+    let limit = config.cmdb_batch_size.max(1) * 2;
+    (0..config.senders_per_cluster.max(1)).map(|_| Shard::new(limit)).collect()
+}
