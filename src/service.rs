@@ -6,11 +6,9 @@
 
 use crate::cmdb::{self, TopologyCache};
 use crate::config::{BaseUrl, Config, TaskManagerType, TlsFiles};
-use crate::coordination::{Coordination, Pull, Standalone};
+use crate::coordination::{Coordination, Feed, Standalone};
 use crate::http::{self, RequestStats, tls};
-use crate::inventory::{
-    Confirmation, FileSource, Filter, FilterError, Inventory, PaasSettings, PaasSource, Source, Stability,
-};
+use crate::inventory::{Confirmation, FileSource, Filter, FilterError, PaasSettings, PaasSource, Source};
 use crate::observe::{MetricsServer, StatusServer};
 use crate::storage::{self, StaticAddresses};
 use crate::sync::numbers::{MetricsSource, Numbers};
@@ -105,7 +103,7 @@ impl Service {
         };
         let instance = listener.local_addr()?.to_string();
         let peers = peers(&config, &requests)?;
-        let coordination = coordination(&config, instance.clone(), pull(&config, &requests)?)?;
+        let coordination = coordination(&config, instance.clone(), feed(&config, &requests)?)?;
         let controller = Controller::start(Arc::clone(&config), peers, clock, Arc::clone(&coordination))?;
         let state = Arc::new(State {
             instance,
@@ -224,30 +222,28 @@ fn is_https(peer: &BaseUrl) -> bool {
     peer.origin.starts_with("https://")
 }
 
-fn coordination(config: &Config, instance: String, pull: Pull) -> Result<Arc<dyn Coordination>, StartError> {
+fn coordination(config: &Config, instance: String, feed: Feed) -> Result<Arc<dyn Coordination>, StartError> {
     if !config.zk.is_empty() {
         return Err(StartError::Unsupported(
             "zk: set it to \"\": this release runs as a single instance only",
         ));
     }
-    Ok(Arc::new(Standalone::start(instance, VERSION, pull, config.cluster_pull_interval)?))
+    Ok(Arc::new(Standalone::start(instance, VERSION, feed)?))
 }
 
-/// One pull of the inventory: source, filter, and the rule of two equal answers.
-fn pull(config: &Config, requests: &Requests) -> Result<Pull, StartError> {
+/// The inventory: its source, its filter, and how far to believe it.
+fn feed(config: &Config, requests: &Requests) -> Result<Feed, StartError> {
     let filter = Filter::new(&config.include_clusters, &config.exclude_clusters)?;
     let (mut source, confirmation): (Box<dyn Source>, _) = match &config.task_manager_type {
         TaskManagerType::File(path) => (Box::new(FileSource::new(path)), Confirmation::AtOnce),
         TaskManagerType::Paas => (Box::new(paas(config, requests)?), Confirmation::Twice),
     };
-    let mut stability = Stability::new(confirmation, Vec::new());
-    Ok(Box::new(move || {
+    let pull = Box::new(move || {
         let mut inventory = source.pull().map_err(|error| error.to_string())?;
         inventory.clusters.retain(|cluster| filter.allows(&cluster.id));
-        let clusters = stability.observe(&inventory);
-        // What left is left only after it was confirmed: the answer is whole.
-        Ok(Inventory { clusters, complete: true, problems: inventory.problems })
-    }))
+        Ok(inventory)
+    });
+    Ok(Feed { pull, interval: config.cluster_pull_interval, confirmation })
 }
 
 fn paas(config: &Config, requests: &Requests) -> Result<PaasSource, StartError> {
