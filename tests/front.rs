@@ -1,105 +1,16 @@
 //! What the guarded listener promises, told to it through raw sockets.
 
-// Test helpers fail by panicking, like tests.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // helpers of tests fail by panicking
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+mod raw;
+
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use bcs_bkcmdb_synchronizer::front::{Body, Front, Limits, Request, Response};
-use crossbeam::channel::{Receiver, Sender, bounded};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Short times, small bodies: the limits are what is tested.
-fn limits() -> Limits {
-    Limits {
-        connections: 50,
-        head: 2000,
-        body: 100_000,
-        request_time: Duration::from_secs(5),
-        idle_time: Duration::from_secs(60),
-    }
-}
-
-fn start(limits: Limits, handler: impl Fn(Request) -> Response + Send + Sync + 'static) -> Front {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    Front::start("test", listener, None, limits, Arc::new(handler)).unwrap()
-}
-
-/// Says what it got: method, path, query and the body's length.
-fn echo(request: Request) -> Response {
-    let text = format!("{} {} {} {}", request.method, request.path, request.query, request.body.len());
-    bytes(text.into_bytes())
-}
-
-fn bytes(body: Vec<u8>) -> Response {
-    Response { status: 200, content_type: "text/plain", headers: Vec::new(), body: Body::Bytes(body) }
-}
-
-fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// Reads one answer: status and body.
-fn answer(input: &mut impl BufRead) -> io::Result<(u16, String)> {
-    let (status, headers) = answer_head(input)?;
-    let length = headers.iter().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.map_or(0, |text| text.parse().unwrap())];
-    input.read_exact(&mut body)?;
-    Ok((status, String::from_utf8(body).unwrap()))
-}
-
-fn answer_head(input: &mut impl BufRead) -> io::Result<(u16, Vec<String>)> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if input.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        match line.trim_end() {
-            "" => break,
-            line => lines.push(line.to_ascii_lowercase()),
-        }
-    }
-    let status = lines[0].split(' ').nth(1).unwrap().parse().unwrap();
-    Ok((status, lines.split_off(1)))
-}
-
-/// Sends `request` on a connection of its own; returns the answer.
-fn ask(addr: SocketAddr, request: &[u8]) -> (u16, String) {
-    let mut stream = connect(addr);
-    stream.write_all(request).unwrap();
-    answer(&mut BufReader::new(stream)).unwrap()
-}
-
-fn is_healthy(front: &Front) {
-    assert_eq!(ask(front.addr(), b"GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n"), (200, "GET /x y 0".into()));
-}
-
-/// Waits for a condition; the deadline is far beyond what it should take.
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The client sees the end of its connection, whatever comes before it.
-fn reads_to_the_end(mut stream: TcpStream) -> Vec<u8> {
-    let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
-    }
-    rest
-}
+use bcs_bkcmdb_synchronizer::front::{Limits, Request, Response};
+use crossbeam::channel::bounded;
+use raw::*;
 
 #[test]
 fn a_length_that_would_kill_the_inner_server_is_refused_and_service_goes_on() {
@@ -307,61 +218,6 @@ fn requests_that_take_too_long_and_idle_connections_are_ended() {
     assert_eq!(front.counters().timeouts, 3);
 }
 
-/// A stream that the test feeds: each piece is flushed.
-fn streaming(pieces: Receiver<&'static str>, ended: Sender<bool>) -> impl Fn(Request) -> Response {
-    move |_| {
-        let (pieces, ended) = (pieces.clone(), ended.clone());
-        let body = Body::Stream(Box::new(move |out| {
-            let result = loop {
-                match pieces.recv_timeout(Duration::from_millis(50)) {
-                    Ok("break") => break Err(io::Error::other("on purpose")),
-                    Ok("panic") => panic!("on purpose"),
-                    Ok(piece) => out.write_all(piece.as_bytes())?,
-                    Err(crossbeam::channel::RecvTimeoutError::Timeout) => {}
-                    Err(crossbeam::channel::RecvTimeoutError::Disconnected) => break Ok(()),
-                }
-                if let Err(error) = out.flush() {
-                    break Err(error);
-                }
-            };
-            let _ = ended.send(result.is_ok());
-            result
-        }));
-        Response { status: 200, content_type: "text/plain", headers: Vec::new(), body }
-    }
-}
-
-fn open_stream(front: &Front, version: &str) -> BufReader<TcpStream> {
-    let mut stream = connect(front.addr());
-    stream.write_all(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
-    let mut input = BufReader::new(stream);
-    assert_eq!(answer_head(&mut input).unwrap().0, 200);
-    input
-}
-
-fn read_text(input: &mut impl Read, expected: &str) {
-    let mut text = vec![0; expected.len()];
-    input.read_exact(&mut text).unwrap();
-    assert_eq!(String::from_utf8(text).unwrap(), expected);
-}
-
-#[test]
-fn each_flush_of_a_stream_reaches_the_client_and_its_end_is_told() {
-    let (feed, pieces) = bounded(10);
-    let (ended, _ends) = bounded(10);
-    let front = start(limits(), streaming(pieces, ended));
-    let mut input = open_stream(&front, "1.1");
-    feed.send("one").unwrap();
-    read_text(&mut input, "3\r\none\r\n");
-    feed.send("three").unwrap();
-    read_text(&mut input, "5\r\nthree\r\n");
-    let mut old = open_stream(&front, "1.0");
-    drop(feed);
-    read_text(&mut input, "0\r\n\r\n");
-    let mut rest = Vec::new();
-    assert_eq!(old.read_to_end(&mut rest).unwrap(), 0);
-}
-
 #[test]
 fn a_header_that_would_split_the_answer_is_left_out() {
     let front = start(limits(), |request| Response {
@@ -373,36 +229,6 @@ fn a_header_that_would_split_the_answer_is_left_out() {
     let (status, headers) = answer_head(&mut BufReader::new(stream)).unwrap();
     assert_eq!(status, 200);
     assert!(headers.contains(&"x-good: yes".into()) && !headers.iter().any(|line| line.contains("split")));
-}
-
-#[test]
-fn a_stream_that_fails_or_panics_does_not_look_complete() {
-    for how in ["break", "panic"] {
-        let (feed, pieces) = bounded(10);
-        let (ended, _ends) = bounded(10);
-        let front = start(limits(), streaming(pieces, ended));
-        let mut input = open_stream(&front, "1.1");
-        feed.send("one").unwrap();
-        feed.send(how).unwrap();
-        read_text(&mut input, "3\r\none\r\n");
-        let rest = reads_to_the_end(input.into_inner());
-        assert!(rest.is_empty(), "{how}: {rest:?}");
-    }
-}
-
-#[test]
-fn streams_do_not_use_up_the_workers_and_notice_that_a_client_left() {
-    let (_feed, pieces) = bounded(10);
-    let (ended, ends) = bounded(100);
-    let stream = streaming(pieces, ended);
-    let front =
-        start(limits(), move |request| if request.path == "/x" { echo(request) } else { stream(request) });
-    let open: Vec<_> = (0..40).map(|_| open_stream(&front, "1.1")).collect();
-    is_healthy(&front);
-    drop(open);
-    for _ in 0..40 {
-        assert_eq!(ends.recv_timeout(PATIENCE), Ok(false));
-    }
 }
 
 #[test]
@@ -443,25 +269,4 @@ fn a_handler_that_panics_costs_one_answer() {
     }
     is_healthy(&front);
     assert_eq!(front.counters().panics, 30);
-}
-
-#[test]
-fn stop_ends_idle_dripping_and_streaming_connections_within_a_second() {
-    let (_feed, pieces) = bounded(10);
-    let (ended, ends) = bounded(100);
-    let front = start(limits(), streaming(pieces, ended));
-    let streaming = open_stream(&front, "1.1");
-    let idle = connect(front.addr());
-    let mut dripping = connect(front.addr());
-    dripping.write_all(b"GET").unwrap();
-    wait_for("all are accepted", || front.counters().accepted == 3);
-    let addr = front.addr();
-    let began = Instant::now();
-    front.stop();
-    assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
-    assert_eq!(ends.recv_timeout(PATIENCE), Ok(false));
-    for stream in [streaming.into_inner(), idle, dripping] {
-        assert!(reads_to_the_end(stream).is_empty());
-    }
-    assert!(TcpStream::connect(addr).is_err(), "the port is free again");
 }

@@ -82,7 +82,7 @@ impl<'a> Answer<'a> {
         keep_alive: bool,
         patience: Duration,
     ) -> io::Result<()> {
-        let mut head = self.head_for(request, keep_alive);
+        let head = self.head_for(request, keep_alive);
         client.set_deadline(Instant::now() + patience);
         match self.framing {
             Framing::Nothing => client.write_all(&head),
@@ -94,7 +94,6 @@ impl<'a> Answer<'a> {
             Framing::Chunked => {
                 client.write_all(&head)?;
                 client.flush()?;
-                head.clear();
                 self.copy_stream(client, request.http11, patience)
             }
         }?;

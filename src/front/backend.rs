@@ -8,7 +8,7 @@
 //! as a refused connection, and a new server takes its place; the old one finishes what it has.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Cursor, Write};
+use std::io::{self, Cursor};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use super::crew::Crew;
 use super::head::{Head, INTERNAL};
 use super::listener::Peers;
+use super::stream::{StreamWriter, stream_head};
 use super::{Body, Handler, Request, Response, StreamBody};
 
 /// Threads that call the handler. Handlers wait for databases and disks, not for clients.
@@ -302,8 +303,7 @@ impl Worker {
         let peers = Arc::clone(&self.shared.peers);
         let head_only = *inner.method() == tiny_http::Method::Head;
         let work = move || {
-            let mut writer =
-                StreamWriter { out: inner.into_writer(), buffer: head.into_bytes(), peers, connection };
+            let mut writer = StreamWriter::new(inner.into_writer(), head, peers, connection);
             let outcome = if head_only { writer.send_buffer() } else { writer.run(stream) };
             if let Err(error) = outcome {
                 log::debug!("{name}: a stream ended early: {error}");
@@ -315,7 +315,8 @@ impl Worker {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -324,7 +325,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 /// Headers for tiny_http; one that is not valid HTTP, or would begin a line of its own, is left out.
-fn headers(content_type: &str, further: &[(&'static str, String)]) -> Vec<tiny_http::Header> {
+pub fn headers(content_type: &str, further: &[(&'static str, String)]) -> Vec<tiny_http::Header> {
     std::iter::once(("content-type", content_type))
         .chain(further.iter().map(|(name, value)| (*name, value.as_str())))
         .filter(|(_, value)| !value.contains(char::is_control))
@@ -332,77 +333,10 @@ fn headers(content_type: &str, further: &[(&'static str, String)]) -> Vec<tiny_h
         .collect()
 }
 
-/// The head of a streamed answer, as the `answer` module reads it.
-fn stream_head(status: u16, content_type: &str, further: &[(&'static str, String)]) -> String {
-    let mut head = format!("HTTP/1.1 {status} \r\ntransfer-encoding: chunked\r\n");
-    for header in headers(content_type, further) {
-        head.push_str(&format!("{}: {}\r\n", header.field, header.value));
-    }
-    head.push_str("\r\n");
-    head
-}
-
-/// Turns what a handler writes into chunks, one a flush.
-struct StreamWriter {
-    out: Box<dyn Write + Send>,
-    /// The head at first, then the chunk that collects; sent when long enough or flushed.
-    buffer: Vec<u8>,
-    peers: Arc<Peers>,
-    connection: u64,
-}
-
-impl StreamWriter {
-    /// A chunk is sent without a flush when it has grown that long.
-    const FULL: usize = 16 * 1024;
-
-    fn run(&mut self, stream: StreamBody) -> io::Result<()> {
-        self.send_buffer()?;
-        let mut chunks = Chunks { writer: self };
-        catch_unwind(AssertUnwindSafe(|| stream(&mut chunks)))
-            .unwrap_or_else(|panic| Err(io::Error::other(format!("it panicked: {}", panic_text(&*panic)))))?;
-        chunks.flush()?;
-        self.buffer.extend_from_slice(b"0\r\n\r\n");
-        self.send_buffer()
-    }
-
-    fn send_buffer(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.buffer)?;
-        self.buffer.clear();
-        self.out.flush()
-    }
-}
-
-/// What the handler of a stream writes to.
-struct Chunks<'a> {
-    writer: &'a mut StreamWriter,
-}
-
-impl Write for Chunks<'_> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.writer.buffer.extend_from_slice(data);
-        if self.writer.buffer.len() >= StreamWriter::FULL {
-            self.flush()?;
-        }
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.writer.peers.is_gone(self.writer.connection) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if self.writer.buffer.is_empty() {
-            return Ok(());
-        }
-        let size = format!("{:x}\r\n", self.writer.buffer.len());
-        self.writer.out.write_all(size.as_bytes())?;
-        self.writer.buffer.extend_from_slice(b"\r\n");
-        self.writer.send_buffer()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::os::unix::fs::PermissionsExt;
 
     fn backend() -> Backend {
@@ -437,7 +371,7 @@ mod tests {
             .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nx-front-token: guess\r\nConnection: close\r\n\r\n")
             .unwrap();
         let mut answer = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 500 ") && !answer.contains("error"), "{answer}");
     }
 }

@@ -9,7 +9,8 @@
 //! * `listener` accepts, counts, makes room, and stops everything.
 //! * `connection` is one client: request after request, each within its deadline.
 //! * `head`, `chunked` are the pure rules of what may pass; `body` is what one may weigh.
-//! * `backend` is the tiny_http side; `answer` is its answer on the way to the client.
+//! * `backend` is the tiny_http side, `stream` an answer it sends piece by piece; `answer` is what comes
+//!   back, on the way to the client.
 //!
 //! Nothing here knows a route, a cluster or a Pod.
 
@@ -21,6 +22,7 @@ mod connection;
 mod crew;
 mod head;
 mod listener;
+mod stream;
 mod wire;
 
 use std::io::{self, Write};
