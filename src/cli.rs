@@ -22,6 +22,10 @@ pub enum Command {
     CheckConfig(Sources),
     /// The CMDB's container server.
     ContainerServer(Sources),
+    /// A copy of its database.
+    ContainerBackup(Sources, PathBuf),
+    /// A look through its database.
+    ContainerCheck(Sources),
     /// Everything in one process.
     Sandbox(SandboxArgs),
     /// Completions for a shell.
@@ -83,7 +87,10 @@ enum Verb {
     /// Check the configuration, print every problem at once; exit 0 if it is good, 2 if not
     CheckConfig,
     /// The CMDB's container server: keeps the Pod records and answers questions about them
-    ContainerServer,
+    ContainerServer {
+        #[command(subcommand)]
+        action: Option<ContainerAction>,
+    },
     /// See it work: simulated bcs-storage and paas-cc, the container server and the synchronizer,
     /// in one process on this machine
     Sandbox(SandboxArgs),
@@ -98,6 +105,18 @@ enum Verb {
         #[arg(value_parser = ["run", "check-config", "container-server", "sandbox"])]
         command: Option<String>,
     },
+}
+
+/// What can be done with the container server's database, also while it runs.
+#[derive(Subcommand)]
+enum ContainerAction {
+    /// Write a complete copy of the database to FILE, which must not exist
+    Backup {
+        /// The copy
+        file: PathBuf,
+    },
+    /// Look through the database: its integrity, and how many Pods it holds; exit 0 if it is sound
+    Check,
 }
 
 /// Reads the arguments of the process, the first being its name. The error knows how to print
@@ -117,7 +136,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
     Ok(match line.verb {
         None | Some(Verb::Run) => Command::Run(sources),
         Some(Verb::CheckConfig) => Command::CheckConfig(sources),
-        Some(Verb::ContainerServer) => Command::ContainerServer(sources),
+        Some(Verb::ContainerServer { action }) => match action {
+            None => Command::ContainerServer(sources),
+            Some(ContainerAction::Backup { file }) => Command::ContainerBackup(sources, file),
+            Some(ContainerAction::Check) => Command::ContainerCheck(sources),
+        },
         Some(Verb::Sandbox(arguments)) => Command::Sandbox(arguments),
         Some(Verb::Completions { shell }) => Command::Completions(shell),
         Some(Verb::Man { command }) => Command::Man(command),

@@ -1,7 +1,7 @@
 //! Arguments, then configuration, then command; exit codes are decided here.
 
 use bcs_bkcmdb_synchronizer::cli::{self, Command};
-use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Loaded, Problems};
+use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Loaded, Problems, Sources};
 use bcs_bkcmdb_synchronizer::{container_server, logging, service};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,15 +29,22 @@ fn execute(command: Command) -> i32 {
     match command {
         Command::Run(sources) => with(Config::load(&sources), |config| config.v, service::run),
         Command::CheckConfig(sources) => check(Config::load(&sources)),
-        Command::ContainerServer(sources) => with(
-            ContainerServerConfig::load(&sources),
-            |config| config.v,
-            |config| container_server::run(&config),
-        ),
+        Command::ContainerServer(sources) => container(&sources, container_server::run),
+        Command::ContainerBackup(sources, file) => {
+            container(&sources, |config| container_server::run_backup(config, &file))
+        }
+        Command::ContainerCheck(sources) => {
+            container(&sources, |config| container_server::run_check(config, &mut io::stdout()))
+        }
         Command::Sandbox(_) => missing("sandbox"),
         Command::Completions(shell) => printed(cli::completions(shell, &mut io::stdout())),
         Command::Man(command) => printed(cli::man(command.as_deref(), &mut io::stdout())),
     }
+}
+
+/// A command of the container server.
+fn container(sources: &Sources, run: impl FnOnce(&ContainerServerConfig) -> i32) -> i32 {
+    with(ContainerServerConfig::load(sources), |config| config.v, |config| run(&config))
 }
 
 fn printed(result: io::Result<()>) -> i32 {

@@ -65,6 +65,17 @@ impl Drop for Process {
     }
 }
 
+/// Runs `container-server` with further arguments: whether it succeeded, and what it printed.
+fn command(directory: &Path, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+        .args(["container-server", "--config"])
+        .arg(directory.join("config.json"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
 /// A pod's status counter, or `None` while it is not recorded.
 type State = Option<u64>;
 
@@ -185,5 +196,14 @@ fn acknowledged_writes_survive_kill_9() {
     }
     let process = Process::start(directory.path());
     verify(&process.caller, &mut everyone);
+    // What an operator would do: copy the database of the running server, and look through both.
+    let copy = directory.path().join("copy.db");
+    assert!(command(directory.path(), &["backup", copy.to_str().unwrap()]).0);
+    let (sound, original) = command(directory.path(), &["check"]);
+    assert!(sound && original.contains("the database is sound"), "{original}");
+    let config = config(directory.path(), json!({"database": copy}));
+    std::fs::write(directory.path().join("config.json"), config.to_string()).unwrap();
+    assert_eq!(command(directory.path(), &["check"]), (true, original));
+    drop(process);
     println!("{kills} kills, {total} acknowledged writes, none lost");
 }

@@ -13,6 +13,7 @@ mod calls;
 mod codes;
 mod fields;
 mod filter;
+mod maintenance;
 mod metrics;
 mod rules;
 mod store;
@@ -32,6 +33,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 use topology::Topology;
+
+pub use maintenance::{MaintenanceError, backup, check, run_backup, run_check};
+pub use store::Report;
 
 /// Connections at the same time on the API port.
 const CONNECTIONS: usize = 2048;

@@ -7,10 +7,12 @@
 mod feed;
 mod reader;
 mod schema;
+mod upkeep;
 mod writer;
 
 pub use feed::{ChangePage, Position};
 pub use reader::{ListQuery, Page};
+pub use upkeep::{Report, copy, inspect};
 
 use crate::container_server::codes::{self, Fault};
 use crate::container_server::filter::Sql;
@@ -213,3 +215,6 @@ fn unexpected(code: i64) -> Fault {
 fn database_fault(code: i64, error: &rusqlite::Error) -> Fault {
     Fault::new(code, format!("database: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The store's own promises: writes share flushes and not failures, and the feed ends with them.
+
+use super::*;
+use crate::container_server::fields;
+use crate::container_server::filter;
+use rusqlite::types::Value as Cell;
+use serde_json::json;
+use std::sync::Barrier;
+use tempfile::TempDir;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn open(retention: Duration) -> (TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("a.db"), retention).unwrap();
+    (directory, store)
+}
+
+fn scope() -> Scope {
+    Scope { account: "0".to_owned(), biz: 2 }
+}
+
+fn row(name: &str) -> Row {
+    let mut row = [const { Cell::Null }; fields::FIELDS.len()];
+    for (cell, field) in row.iter_mut().zip(&fields::FIELDS).filter(|(_, field)| field.required) {
+        *cell = if field.kind.is_int() { Cell::Integer(2) } else { Cell::Text(name.to_owned()) };
+    }
+    row
+}
+
+fn by_uuid(uuid: &str) -> Sql {
+    filter::equalities([("bk_pod_uuid", json!(uuid))]).unwrap()
+}
+
+fn token(number: i64) -> Option<FenceToken> {
+    Some(FenceToken { cluster: "c".to_owned(), number })
+}
+
+#[test]
+fn concurrent_writes_share_flushes() {
+    let (_directory, store) = open(LONG);
+    let (threads, writes) = (8, 25);
+    let barrier = Barrier::new(threads);
+    std::thread::scope(|scope_| {
+        for thread in 0..threads {
+            let (store, barrier) = (&store, &barrier);
+            scope_.spawn(move || {
+                barrier.wait();
+                for write in 0..writes {
+                    store.create(&scope(), None, vec![row(&format!("{thread}-{write}"))]).unwrap()[0]
+                        .clone()
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let numbers = store.statistics().unwrap();
+    assert_eq!((numbers.pods, numbers.writes, numbers.sequence), (200, 200, 200));
+    assert!(numbers.flushes < numbers.writes, "{numbers:?}");
+}
+
+#[test]
+fn a_write_the_database_refuses_takes_no_other_with_it() {
+    let (directory, store) = open(LONG);
+    let mut broken = row("broken");
+    broken[fields::position("bk_pod_name").unwrap()] = Cell::Null;
+    let threads: Vec<_> = (0..20).collect();
+    std::thread::scope(|scope_| {
+        for thread in &threads {
+            let (store, broken) = (&store, broken.clone());
+            scope_.spawn(move || {
+                let rows =
+                    if thread % 2 == 0 { vec![row(&thread.to_string())] } else { vec![row("x"), broken] };
+                let outcome = store.create(&scope(), None, rows).map_err(|fault| fault.code);
+                let refused = outcome.as_ref().err().copied();
+                assert_eq!(refused, (thread % 2 == 1).then_some(codes::INSERT_FAILED), "{outcome:?}");
+            });
+        }
+    });
+    let numbers = store.statistics().unwrap();
+    // Of a call that failed as a whole nothing stays: neither record nor change.
+    assert_eq!((numbers.pods, numbers.sequence), (10, 10));
+    drop(store);
+    let store = Store::open(&directory.path().join("a.db"), LONG).unwrap();
+    assert_eq!(store.statistics().unwrap().pods, 10);
+    assert_eq!(store.sequence(), 10);
+}
+
+#[test]
+fn the_highest_fence_is_remembered_per_account_and_cluster() {
+    let (_directory, store) = open(LONG);
+    let code = |number| {
+        store.delete(&scope(), token(number), by_uuid("a")).map_err(|fault| (fault.status, fault.code))
+    };
+    assert_eq!(code(5), Ok(0));
+    assert_eq!(code(4), Err((409, codes::FENCED)));
+    assert_eq!(code(5), Ok(0));
+    let elsewhere = Scope { account: "1".to_owned(), biz: 2 };
+    assert_eq!(store.delete(&elsewhere, token(1), by_uuid("a")), Ok(0));
+    // A write that fails for itself has still shown its fence.
+    assert_eq!(store.update(&scope(), token(9), by_uuid("a"), vec![]), Ok(0));
+    assert_eq!(code(8), Err((409, codes::FENCED)));
+}
+
+#[test]
+fn changes_older_than_the_retention_go_and_their_readers_are_told() {
+    let (_directory, store) = open(Duration::ZERO);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut name = 0;
+    loop {
+        store.create(&scope(), None, vec![row(&name.to_string())]).unwrap()[0].clone().unwrap();
+        name += 1;
+        match store.changes("0", None, 0).unwrap() {
+            Position::Page(_) => assert!(Instant::now() < deadline, "nothing was removed"),
+            Position::Lost { oldest, latest } => {
+                assert!(0 < oldest && oldest < latest, "{oldest} {latest}");
+                assert_eq!(latest, store.sequence());
+                assert!(
+                    matches!(store.changes("0", None, oldest).unwrap(), Position::Page(page) if !page.changes.is_empty())
+                );
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_of_changes_is_bounded_and_goes_on() {
+    let (_directory, store) = open(LONG);
+    let rows = (0..1500).map(|name| row(&name.to_string())).collect();
+    store.create(&scope(), None, rows).unwrap();
+    let page = |since| match store.changes("0", Some(2), since).unwrap() {
+        Position::Page(page) => (page.changes.len(), page.sequence),
+        lost => panic!("{lost:?}"),
+    };
+    assert_eq!(page(0), (1000, 1000));
+    assert_eq!(page(1000), (500, 1500));
+    assert_eq!(page(1500), (0, 1500));
+}
+
+#[test]
+fn a_database_that_goes_wrong_shows_in_the_check() {
+    let (directory, store) = open(LONG);
+    assert_eq!(store.check(), Ok(()));
+    let other = rusqlite::Connection::open(directory.path().join("a.db")).unwrap();
+    other.execute_batch("DROP TABLE heartbeat").unwrap();
+    assert_eq!(store.check().unwrap_err().code, codes::UPDATE_FAILED);
+    other.execute_batch("DROP TABLE pod").unwrap();
+    assert_eq!(store.check().unwrap_err().code, codes::SELECT_FAILED);
+    let fault = store.create(&scope(), None, vec![row("a")]).unwrap_err();
+    assert_eq!(fault.code, codes::INSERT_FAILED);
+}

@@ -1,0 +1,43 @@
+//! Reading a database beside the server: a copy of it, and a look through all of it.
+
+use super::{StoreError, schema};
+use std::path::Path;
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Damage, in SQLite's words; empty: none.
+    pub damage: Vec<String>,
+    /// Supplier account, business, and how many records it has.
+    pub pods: Vec<(String, i64, i64)>,
+    /// Changes in the feed.
+    pub changes: i64,
+    /// Version of the schema.
+    pub version: i64,
+}
+
+/// Writes a compact copy, as of one moment.
+pub fn copy(database: &Path, target: &Path) -> Result<(), StoreError> {
+    let connection = schema::open_reader(database)?;
+    connection.execute("VACUUM INTO ?", [target.to_string_lossy()])?;
+    Ok(())
+}
+
+/// Checks structure and indexes, and counts.
+pub fn inspect(database: &Path) -> Result<Report, StoreError> {
+    let mut connection = schema::open_reader(database)?;
+    let transaction = connection.transaction()?;
+    let mut integrity = transaction.prepare("PRAGMA integrity_check")?;
+    let lines: Vec<String> = integrity.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let mut count = transaction
+        .prepare("SELECT bk_supplier_account, bk_biz_id, count(*) FROM pod GROUP BY 1, 2 ORDER BY 1, 2")?;
+    let pods = count
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Report {
+        damage: lines.into_iter().filter(|line| line != "ok").collect(),
+        pods,
+        changes: transaction.query_row("SELECT count(*) FROM change", [], |row| row.get(0))?,
+        version: transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?,
+    })
+}
