@@ -56,7 +56,7 @@ fn with<T>(loaded: Result<Loaded<T>, Problems>, v: fn(&T) -> i64, run: impl FnOn
     match loaded {
         Ok(Loaded { config, warnings }) => {
             logging::start(v(&config));
-            warnings.iter().for_each(|warning| log::warn!("{warning}"));
+            warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
             run(config)
         }
         Err(problems) => bad(&problems),

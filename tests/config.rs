@@ -252,3 +252,18 @@ fn help_version_completions_and_man_page_exit_0() {
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");
     }
 }
+
+#[test]
+fn what_cannot_start_exits_1_and_says_why_on_one_line_of_the_log() {
+    let topology = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/topology.json");
+    let mut bench = Bench::new(format!("{{\"topology_file\":{topology:?}}}"));
+    let arguments =
+        ["container-server", "-f", "c.json", "--port=0", "--metric_port=0", "--database=none\nsuch/x.db"];
+    let output = bench.run(&arguments);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("ERROR") && text.contains("none\\nsuch"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    bench.variables.push(("RUST_LOG", "off".to_owned()));
+    assert!(bench.run(&arguments).stderr.is_empty());
+}
