@@ -129,8 +129,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
         let message = format!("--{key} does not stand before sandbox; see sandbox --help for its flags\n");
         return Err(definition().error(ErrorKind::ArgumentConflict, message));
     }
-    if let Some((_, inner)) = matches.subcommand() {
+    let mut level = &matches;
+    while let Some((_, inner)) = level.subcommand() {
         flags.extend(key_flags(inner));
+        level = inner;
     }
     let sources = Sources { file: line.config, environment: environment_of_process(), flags };
     Ok(match line.verb {
@@ -175,7 +177,10 @@ fn definition() -> clap::Command {
         .args(only_container.map(|key| key_flag(&CONTAINER_SERVER, key).hide(true)))
         .mut_subcommand("run", |command| with_keys(command, &SYNCHRONIZER))
         .mut_subcommand("check-config", |command| with_keys(command, &SYNCHRONIZER))
-        .mut_subcommand("container-server", |command| with_keys(command, &CONTAINER_SERVER))
+        .mut_subcommand("container-server", |command| {
+            with_keys(command, &CONTAINER_SERVER)
+                .mut_subcommands(|action| with_keys(action, &CONTAINER_SERVER))
+        })
 }
 
 fn with_keys(command: clap::Command, program: &'static Program) -> clap::Command {
@@ -265,8 +270,10 @@ mod tests {
     }
 
     fn check(line: &str, wanted: &[(&str, &str)]) {
-        let (Command::Run(sources) | Command::CheckConfig(sources) | Command::ContainerServer(sources)) =
-            command(line)
+        let (Command::Run(sources)
+        | Command::CheckConfig(sources)
+        | Command::ContainerServer(sources)
+        | Command::ContainerCheck(sources)) = command(line)
         else {
             panic!("{line}: another command");
         };
@@ -292,6 +299,7 @@ mod tests {
         check("run --port 1", &[("port", "1")]);
         check("--port 1 check-config --port 2", &[("port", "1"), ("port", "2")]);
         check("--database x container-server --users a,b", &[("database", "x"), ("users", "a,b")]);
+        check("container-server --database x check --v 4", &[("database", "x"), ("v", "4")]);
         for line in ["-f x run", "run --config x", "check-config -f x", "-f x"] {
             let (Command::Run(sources) | Command::CheckConfig(sources)) = command(line) else {
                 panic!("{line}")
