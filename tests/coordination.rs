@@ -8,6 +8,7 @@ mod zookeeper;
 use bcs_bkcmdb_synchronizer::config::Secret;
 use bcs_bkcmdb_synchronizer::coordination::layout::{self, ServerInfo};
 use bcs_bkcmdb_synchronizer::coordination::{CallError, Client, Servers, Session, election};
+use crossbeam::channel::bounded;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zookeeper::{START, ZooKeepers, wait_for};
@@ -183,8 +184,9 @@ fn sessions_and_threads_do_not_pile_up() {
 fn a_watch_wakes_whoever_looks_at_that_path() {
     let zookeepers = ZooKeepers::single();
     let session = member(&zookeepers, 1001);
-    let woken = session.subscribe(layout::CLUSTERS);
-    let elsewhere = session.subscribe(layout::LOCKS);
+    let ((wake, woken), (wake_other, elsewhere)) = (bounded(1), bounded(1));
+    session.subscribe(layout::CLUSTERS, wake);
+    session.subscribe(layout::LOCKS, wake_other);
     let eye = client(&session);
     eye.children(layout::CLUSTERS, true).unwrap();
     while woken.try_recv().is_ok() || elsewhere.try_recv().is_ok() {}

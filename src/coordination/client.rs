@@ -90,6 +90,11 @@ impl Client {
         self.call(path, |zookeeper| zookeeper.get_children(path, watch))
     }
 
+    /// Asks for one event when a node appears, changes or goes.
+    pub fn watch(&self, path: &str) -> Result<(), CallError> {
+        self.call(path, |zookeeper| zookeeper.exists(path, true)).map(drop)
+    }
+
     /// What is known of a node, if it exists.
     pub fn stat(&self, path: &str) -> Result<Option<Stat>, CallError> {
         self.call(path, |zookeeper| zookeeper.exists(path, false))

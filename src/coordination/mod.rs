@@ -2,27 +2,42 @@
 //!
 //! This file is the face the service sees, the same with ZooKeeper and without: clusters are
 //! assigned, locks are acquired, fences come with them. [`Standalone`] is the instance that is
-//! alone. Knows `model` and inventory's plain answer; nothing of bcs-storage, of the CMDB or of how
-//! a cluster is synchronised.
+//! alone; `fleet` puts the one with ZooKeeper together. Knows `model` and inventory's plain answer;
+//! nothing of bcs-storage, of the CMDB or of how a cluster is synchronised.
+//!
+//! Below it, from the wire up: `wire` (frames), `link` (one authenticated connection), `relay` (one
+//! session over many connections), `client` (calls that end), `session` (heartbeat, `lease`,
+//! `registration`, a new session after a lost one); on that stand `election`, `lock` with `fence`,
+//! `discovery` and `view`, each a look that a `looker` repeats.
 
 mod client;
 mod clock;
+mod discovery;
 pub mod election;
+mod fence;
 mod latest;
 pub mod layout;
 mod lease;
 mod link;
+mod lock;
+mod looker;
 mod registration;
 mod relay;
 mod session;
 mod standalone;
+mod view;
 mod wire;
 
 pub use client::{CallError, Client};
+pub use discovery::Discovery;
 pub use latest::Latest;
+pub use layout::ServerInfo;
 pub use link::Servers;
+pub use lock::Locks;
+pub(crate) use looker::Looker;
 pub use session::Session;
 pub use standalone::Standalone;
+pub use view::read as read_assignment;
 
 use crate::inventory::{Confirmation, Inventory};
 use crate::model::{Cluster, Fence};

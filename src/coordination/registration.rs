@@ -3,6 +3,7 @@
 
 use super::client::{CallError, Client};
 use super::election::{Member, members};
+use super::fence::Root;
 use super::layout::{self, ServerInfo};
 use std::time::Duration;
 use zookeeper::CreateMode;
@@ -33,8 +34,8 @@ pub(super) enum RegistrationError {
 pub(super) struct Registration {
     /// Path of our node.
     pub path: String,
-    /// Identity of the root node.
-    pub root: i64,
+    /// The root node.
+    pub root: Root,
     /// How long nothing may be written.
     pub hold: Duration,
 }
@@ -45,7 +46,7 @@ pub(super) struct Registration {
 pub(super) fn register(
     client: &Client,
     info: &ServerInfo,
-    known_root: Option<i64>,
+    known_root: Option<Root>,
     pause: &mut dyn FnMut(Duration) -> bool,
 ) -> Result<Registration, RegistrationError> {
     let made_root = client.ensure(layout::ROOT)?;
@@ -63,11 +64,12 @@ pub(super) fn register(
     };
     let gone = |path: &str| CallError::NoNode(path.to_owned());
     let root = client.stat(layout::ROOT)?.ok_or_else(|| gone(layout::ROOT))?;
+    let root = Root { czxid: root.czxid, ctime_ms: root.ctime };
     let ours = client.stat(&path)?.ok_or_else(|| gone(&path))?;
-    let age = Duration::from_millis(ours.ctime.saturating_sub(root.ctime).try_into().unwrap_or(0));
-    let new = made_root || known_root.is_some_and(|known| known != root.czxid);
+    let age = Duration::from_millis(ours.ctime.saturating_sub(root.ctime_ms).try_into().unwrap_or(0));
+    let new = made_root || known_root.is_some_and(|known| known != root);
     let hold = hold(new, age, client.timeout());
-    Ok(Registration { path, root: root.czxid, hold })
+    Ok(Registration { path, root, hold })
 }
 
 /// How long nothing may be written: one session timeout after a root node that is new to us

@@ -8,6 +8,7 @@
 
 use super::client::{CallError, Client};
 use super::clock::boottime;
+use super::fence::Root;
 use super::layout::ServerInfo;
 use super::lease::Lease;
 use super::link::Servers;
@@ -56,7 +57,7 @@ struct State {
     client: Option<Arc<Client>>,
     /// Name of our registration node.
     node: Option<String>,
-    root: Option<i64>,
+    root: Option<Root>,
     problem: Option<String>,
     fatal: Option<String>,
 }
@@ -102,12 +103,15 @@ impl Session {
         self.shared.state.lock().node.clone()
     }
 
-    /// A channel that says "look again" when the session changed, or something at or directly below
-    /// `path` may have.
-    pub fn subscribe(&self, path: &str) -> Receiver<()> {
-        let (sender, receiver) = bounded(1);
-        self.shared.wakers.0.lock().push((path.to_owned(), sender));
-        receiver
+    /// The root node, known once registered.
+    pub(super) fn root(&self) -> Option<Root> {
+        self.shared.state.lock().root
+    }
+
+    /// Says "look again" to `wake` when the session changed, or something at or below `path` may
+    /// have. A capacity of one is enough.
+    pub fn subscribe(&self, path: &str, wake: Sender<()>) {
+        self.shared.wakers.0.lock().push((path.to_owned(), wake));
     }
 
     /// What is left of the lease of `session`, by now.

@@ -3,20 +3,14 @@
 //!
 //! One thread pulls the inventory; what is believed of a pull is the inventory's own rule.
 
-use super::{AssignmentView, Coordination, CoordinationStatus, Feed, Latest, Lock, WorkerView};
+use super::{AssignmentView, Coordination, CoordinationStatus, Feed, Latest, Lock, Looker, WorkerView};
 use crate::inventory::{Confirmation, Inventory, Stability};
 use crate::model::{Cluster, NoFence};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, never};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How long a stop waits for a pull that is under way: it only reads, so it may as well end on its
-/// own after that.
-const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// The instance that is alone. Stops when dropped.
 pub struct Standalone {
@@ -24,7 +18,7 @@ pub struct Standalone {
     version: &'static str,
     assigned: Receiver<Arc<Vec<Cluster>>>,
     shared: Arc<Mutex<Shared>>,
-    thread: Mutex<Option<Puller>>,
+    inventory: Mutex<Looker>,
 }
 
 /// What is known, and what the service reported about it.
@@ -36,15 +30,6 @@ struct Shared {
     problems: Vec<String>,
 }
 
-/// The thread, and how to end it.
-struct Puller {
-    handle: JoinHandle<()>,
-    /// Dropped: stop.
-    stop: Sender<()>,
-    /// Disconnected: ended.
-    ended: Receiver<()>,
-}
-
 impl Standalone {
     /// Starts pulling at once. `instance` is `ip:port` for the assignment view.
     ///
@@ -52,38 +37,18 @@ impl Standalone {
     /// The machine grants no thread.
     pub fn start(instance: String, version: &'static str, feed: Feed) -> io::Result<Self> {
         let (latest, assigned) = Latest::channel();
-        let (stop, stopped) = bounded(0);
-        let (end, ended) = bounded(0);
         let shared = Arc::new(Mutex::new(Shared::new(feed.confirmation)));
-        let seen = Arc::clone(&shared);
-        let handle = std::thread::Builder::new().name("inventory".to_owned()).spawn(move || {
-            let _end: Sender<()> = end;
-            pull_until_stopped(feed, &stopped, &seen, &latest);
-        })?;
-        let thread = Mutex::new(Some(Puller { handle, stop, ended }));
-        Ok(Self { instance, version, assigned, shared, thread })
-    }
-}
-
-fn pull_until_stopped(
-    mut feed: Feed,
-    stopped: &Receiver<()>,
-    shared: &Mutex<Shared>,
-    latest: &Latest<Arc<Vec<Cluster>>>,
-) {
-    let mut first = true;
-    loop {
-        let pulled = (feed.pull)();
-        {
-            let mut shared = shared.lock();
+        let (mut feed, mut first, seen) = (feed, true, Arc::clone(&shared));
+        let inventory = Looker::start("inventory", never(), move || {
+            let pulled = (feed.pull)();
+            let mut shared = seen.lock();
             if shared.take(pulled) || first {
                 latest.send(Arc::clone(&shared.clusters));
             }
-        }
-        first = false;
-        if stopped.recv_timeout(feed.interval) != Err(RecvTimeoutError::Timeout) {
-            return;
-        }
+            first = false;
+            feed.interval
+        })?;
+        Ok(Self { instance, version, assigned, shared, inventory: Mutex::new(inventory) })
     }
 }
 
@@ -159,18 +124,7 @@ impl Coordination for Standalone {
     }
 
     fn stop(&self) {
-        let Some(Puller { handle, stop, ended }) = self.thread.lock().take() else { return };
-        drop(stop);
-        match ended.recv_timeout(STOP_GRACE) {
-            Err(RecvTimeoutError::Timeout) => log::debug!("inventory: a pull under way is left to end alone"),
-            _ => drop(handle.join()),
-        }
-    }
-}
-
-impl Drop for Standalone {
-    fn drop(&mut self) {
-        self.stop();
+        self.inventory.lock().stop();
     }
 }
 
@@ -179,7 +133,7 @@ mod tests {
     use super::*;
     use crate::coordination::Pull;
     use crate::model::ClusterKind;
-    use std::time::Instant;
+    use std::time::Duration;
 
     fn cluster(id: &str, bk_biz_id: i64) -> Cluster {
         Cluster {
@@ -240,21 +194,5 @@ mod tests {
         assert_eq!(alone.assignment().workers[0].clusters, ["a"]);
         alone.stop();
         assert!(alone.assigned().recv().is_err());
-    }
-
-    #[test]
-    fn a_stop_does_not_wait_for_a_pull_that_hangs() {
-        let (release, held) = bounded::<()>(0);
-        let (begin, begun) = bounded::<()>(0);
-        let alone = start(Box::new(move || {
-            let _ = begin.send(());
-            let _ = held.recv();
-            Err("late".to_owned())
-        }));
-        begun.recv().unwrap();
-        let start = Instant::now();
-        alone.stop();
-        assert!(start.elapsed() < Duration::from_secs(1));
-        drop(release);
     }
 }

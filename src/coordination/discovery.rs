@@ -1,0 +1,122 @@
+//! Where bcs-storage is, as it registers itself in ZooKeeper (protocol.md 5).
+//!
+//! Yields plain URLs, in the order of registration. What was known stays known while ZooKeeper does
+//! not answer: a storage does not go away because its registry does. An empty registry is
+//! different: then there is none.
+
+use super::client::CallError;
+use super::layout::{self, ServerInfo};
+use super::link::Servers;
+use super::looker::Looker;
+use super::session::Session;
+use crossbeam::channel::bounded;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between two looks when nothing wakes us, and after a failed one.
+const CHECK: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Follows the registrations of bcs-storage. Stops when dropped.
+pub struct Discovery {
+    known: Arc<Known>,
+    session: Arc<Session>,
+    looker: Mutex<Looker>,
+}
+
+#[derive(Default)]
+struct Known {
+    urls: Mutex<Arc<Vec<String>>>,
+    problem: Mutex<Option<String>>,
+}
+
+impl Discovery {
+    /// Starts with a session of its own, which only reads.
+    ///
+    /// # Errors
+    /// The machine grants no thread.
+    pub fn start(servers: Servers) -> io::Result<Self> {
+        let session = Arc::new(Session::start(servers, None)?);
+        let (wake, woken) = bounded(1);
+        session.subscribe(layout::STORAGES, wake);
+        let known = Arc::new(Known::default());
+        let (seen, asked) = (Arc::clone(&known), Arc::clone(&session));
+        let looker = Looker::start("discovery", woken, move || match look(&asked) {
+            Ok(None) => CHECK,
+            Ok(Some(urls)) => {
+                seen.take(urls);
+                CHECK
+            }
+            Err(error) => {
+                *seen.problem.lock() = Some(format!("discovery of bcs-storage: {error}"));
+                RETRY
+            }
+        })?;
+        Ok(Self { known, session, looker: Mutex::new(looker) })
+    }
+
+    /// `scheme://ip:port` of every registered bcs-storage, each once.
+    pub fn urls(&self) -> Arc<Vec<String>> {
+        Arc::clone(&self.known.urls.lock())
+    }
+
+    /// What is wrong, in words.
+    pub fn problem(&self) -> Option<String> {
+        self.session.problem().or_else(|| self.known.problem.lock().clone())
+    }
+
+    /// Stops the threads and ends the session.
+    pub fn stop(&self) {
+        self.looker.lock().stop();
+        self.session.stop();
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Known {
+    fn take(&self, found: Vec<String>) {
+        let none =
+            found.is_empty().then(|| format!("no bcs-storage is registered under {}", layout::STORAGES));
+        *self.problem.lock() = none;
+        let mut urls = self.urls.lock();
+        if **urls != found {
+            log::info!("bcs-storage is at {found:?}");
+            *urls = Arc::new(found);
+        }
+    }
+}
+
+/// The URLs registered now; `None` without a session.
+fn look(session: &Session) -> Result<Option<Vec<String>>, CallError> {
+    let Some(client) = session.client() else { return Ok(None) };
+    let names = match client.children(layout::STORAGES, true) {
+        Ok(names) => names,
+        Err(CallError::NoNode(_)) => {
+            client.watch(layout::STORAGES)?;
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let mut urls: Vec<String> = Vec::new();
+    for name in layout::in_order(names) {
+        let path = layout::child(layout::STORAGES, &name);
+        let url = match client.read(&path, false) {
+            Ok((data, _)) => ServerInfo::parse(&data).and_then(|info| info.url()),
+            Err(CallError::NoNode(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        match url {
+            Some(url) if urls.contains(&url) => {}
+            Some(url) => urls.push(url),
+            None => log::warn!("{path} names no address and is left out"),
+        }
+    }
+    Ok(Some(urls))
+}

@@ -1,0 +1,188 @@
+//! Locks: one ephemeral node per cluster, created by whoever synchronises it.
+//!
+//! One thread keeps what is wanted and what is held in step with ZooKeeper. A node of an earlier
+//! session of this very process is removed at once instead of waited for: that session's lease is
+//! over, so nothing writes under it.
+
+use super::client::{CallError, Client};
+use super::fence::{Held, LockFence};
+use super::layout;
+use super::looker::Looker;
+use super::session::Session;
+use super::{Lock, ServerInfo};
+use crate::model::Fence;
+use crossbeam::channel::bounded;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use zookeeper::{CreateMode, Stat};
+
+/// Time between two looks when nothing wakes us, and after a failed one.
+const CHECK: Duration = Duration::from_secs(3);
+const RETRY: Duration = Duration::from_millis(300);
+
+/// The locks of this instance. Stops when dropped; the nodes go with the session.
+pub struct Locks {
+    shared: Arc<Shared>,
+    looker: Mutex<Looker>,
+}
+
+struct Shared {
+    session: Arc<Session>,
+    info: ServerInfo,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    wanted: BTreeMap<String, Arc<LockFence>>,
+    /// Given back, but the node may still stand.
+    released: BTreeSet<String>,
+}
+
+impl Locks {
+    /// Starts the thread. `info` is written into the locks.
+    ///
+    /// # Errors
+    /// The machine grants no thread.
+    pub fn start(session: Arc<Session>, info: ServerInfo) -> io::Result<Self> {
+        let (wake, woken) = bounded(1);
+        session.subscribe(layout::LOCKS, wake);
+        let shared = Arc::new(Shared { session, info, book: Mutex::default() });
+        let seen = Arc::clone(&shared);
+        let looker = Looker::start("zk locks", woken, move || match seen.look() {
+            Ok(()) => CHECK,
+            Err(error) => {
+                log::debug!("locks: {error}");
+                RETRY
+            }
+        })?;
+        Ok(Self { shared, looker: Mutex::new(looker) })
+    }
+
+    /// As [`Coordination::acquire`](super::Coordination::acquire).
+    pub fn acquire(&self, cluster_id: &str) -> Lock {
+        let mut book = self.shared.book.lock();
+        if let Some(fence) = book.wanted.get(cluster_id) {
+            return if fence.was_held() {
+                Lock::Held(Arc::clone(fence) as Arc<dyn Fence>)
+            } else {
+                Lock::Pending { holder: fence.holder() }
+            };
+        }
+        let fence = Arc::new(LockFence::new(cluster_id, Arc::clone(&self.shared.session)));
+        book.wanted.insert(cluster_id.to_owned(), fence);
+        drop(book);
+        self.looker.lock().poke();
+        Lock::Pending { holder: None }
+    }
+
+    /// As [`Coordination::release`](super::Coordination::release).
+    pub fn release(&self, cluster_id: &str) {
+        {
+            let mut book = self.shared.book.lock();
+            let Some(fence) = book.wanted.remove(cluster_id) else { return };
+            fence.lower(None);
+            book.released.insert(cluster_id.to_owned());
+        }
+        self.looker.lock().poke();
+    }
+
+    /// Stops the thread; every fence is down.
+    pub fn stop(&self) {
+        self.looker.lock().stop();
+        for fence in self.shared.book.lock().wanted.values() {
+            fence.lower(None);
+        }
+    }
+}
+
+impl Shared {
+    fn look(&self) -> Result<(), CallError> {
+        let wanted: Vec<(String, Arc<LockFence>)> = {
+            let book = self.book.lock();
+            book.wanted.iter().map(|(id, fence)| (id.clone(), Arc::clone(fence))).collect()
+        };
+        let Some(client) = self.session.client() else { return Ok(()) };
+        for (_, fence) in &wanted {
+            if fence.held().is_some_and(|lock| lock.session != client.session()) {
+                fence.lower(None);
+            }
+        }
+        self.give_back(&client)?;
+        let standing: BTreeSet<String> = client.children(layout::LOCKS, true)?.into_iter().collect();
+        for (id, fence) in wanted {
+            if fence.held().is_some() && !standing.contains(&id) {
+                log::warn!("{id}: the lock was removed by somebody else");
+                fence.lower(None);
+            }
+            self.settle(&client, &id, &fence, standing.contains(&id))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the nodes of released locks, if they are ours.
+    fn give_back(&self, client: &Client) -> Result<(), CallError> {
+        let released = self.book.lock().released.clone();
+        for id in released {
+            let path = layout::child(layout::LOCKS, &id);
+            if client.stat(&path)?.is_some_and(|stat| stat.ephemeral_owner == client.session()) {
+                match client.delete(&path, None) {
+                    Ok(()) | Err(CallError::NoNode(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.book.lock().released.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Takes the lock, or finds out whose it is.
+    fn settle(&self, client: &Client, id: &str, fence: &LockFence, stands: bool) -> Result<(), CallError> {
+        let path = layout::child(layout::LOCKS, id);
+        let data = serde_json::to_vec(&self.info).unwrap_or_default();
+        if !stands {
+            match client.create(&path, &data, CreateMode::Ephemeral) {
+                Ok(_) | Err(CallError::NodeExists(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let (data, stat) = match client.read(&path, false) {
+            Ok(found) => found,
+            Err(CallError::NoNode(_)) => {
+                fence.lower(None);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let holder = ServerInfo::parse(&data).unwrap_or_default();
+        if stat.ephemeral_owner == client.session() {
+            self.hold(client, id, fence, &stat);
+        } else if (holder.pid, &holder.hostname, holder.instance())
+            == (self.info.pid, &self.info.hostname, self.info.instance())
+        {
+            fence.lower(None);
+            match client.delete(&path, Some(stat.version)) {
+                Ok(()) | Err(CallError::NoNode(_) | CallError::BadVersion(_)) => {}
+                Err(error) => return Err(error),
+            }
+        } else {
+            fence.lower(holder.instance());
+        }
+        Ok(())
+    }
+
+    /// The node is ours; so is the lock, unless it was given back meanwhile.
+    fn hold(&self, client: &Client, id: &str, fence: &LockFence, stat: &Stat) {
+        let Some(root) = self.session.root() else { return };
+        let book = self.book.lock();
+        if book.wanted.get(id).is_some_and(|wanted| std::ptr::eq(&raw const **wanted, fence)) {
+            if fence.held().is_none() {
+                log::info!("{id}: lock acquired");
+            }
+            fence.raise(Held { session: client.session(), czxid: stat.czxid, root });
+        }
+    }
+}
