@@ -495,3 +495,34 @@ fn health_is_good_on_a_good_database() {
     let (status, _) = bare.raw(Method::Post, "/healthz", b"{}").unwrap();
     assert_eq!(status, 405);
 }
+
+#[test]
+fn the_openapi_document_names_every_path_and_resolves_its_references() {
+    let server = Server::start(json!({}));
+    let bare = server.caller.with("BK_User", None);
+    let (status, body) = bare.raw(Method::Get, "/openapi.json", b"").unwrap();
+    let document: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths.len(), 2 * 7 + 1);
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            let method = match method.as_str() {
+                "get" => Method::Get,
+                "post" => Method::Post,
+                "put" => Method::Put,
+                _ => Method::Delete,
+            };
+            // Every path exists with that method, and answers what the document says it answers.
+            let (status, answer) =
+                server.caller.raw(method, &path.replace("{bk_biz_id}", "2"), b"{}").unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            assert_eq!(status, 200, "{path}");
+            assert!(path == "/healthz" || answer["bk_error_code"].is_i64(), "{path} {answer}");
+        }
+    }
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
+}

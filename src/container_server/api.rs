@@ -10,7 +10,7 @@ use super::rules::Rules;
 use super::store::{FenceToken, ListQuery, Scope, Store};
 use super::topology::{Business, Caller, Topology};
 use super::watch::{Watch, Watches};
-use super::{fields, filter};
+use super::{fields, filter, openapi};
 use crate::front::{Handler, Request, Response};
 use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
@@ -51,15 +51,22 @@ enum PodCall {
 /// One path.
 struct Route {
     call: Call,
-    /// Name in the metrics.
-    operation: &'static str,
-    method: &'static str,
+    endpoint: Endpoint,
+}
+
+/// What the outside knows of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    /// Name in the metrics and in the OpenAPI document.
+    pub operation: &'static str,
+    /// HTTP method.
+    pub method: &'static str,
     /// Path after the prefix; `{}` stands for the business.
-    path: &'static str,
+    pub path: &'static str,
 }
 
 const fn route(call: Call, operation: &'static str, method: &'static str, path: &'static str) -> Route {
-    Route { call, operation, method, path }
+    Route { call, endpoint: Endpoint { operation, method, path } }
 }
 
 const ROUTES: [Route; 7] = [
@@ -76,8 +83,8 @@ const ROUTES: [Route; 7] = [
 fn find_route(path: &str) -> Option<(&'static Route, &str)> {
     let path = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
     ROUTES.iter().find_map(|route| {
-        let Some((before, after)) = route.path.split_once("{}") else {
-            return (path == route.path).then_some((route, ""));
+        let Some((before, after)) = route.endpoint.path.split_once("{}") else {
+            return (path == route.endpoint.path).then_some((route, ""));
         };
         let biz = path.strip_prefix(before)?.strip_suffix(after)?;
         (!biz.contains('/')).then_some((route, biz))
@@ -90,11 +97,15 @@ impl Handler for Api {
         if path == "/healthz" {
             return self.health(&request);
         }
+        if path == "/openapi.json" {
+            let endpoints = ROUTES.map(|route| route.endpoint);
+            return Response::json(200, &openapi::document(&endpoints, &PREFIXES));
+        }
         let Some((route, biz)) = find_route(path) else {
             return envelope(Err(Fault::new(codes::INVALID, "there is no such path").with_status(404)));
         };
-        if request.method != route.method {
-            return wrong_method(route.method);
+        if request.method != route.endpoint.method {
+            return wrong_method(route.endpoint.method);
         }
         let begin = Instant::now();
         let (response, code) = match self.call(route.call, biz, &request) {
@@ -104,7 +115,7 @@ impl Handler for Api {
                 (envelope(Err(fault)), code)
             }
         };
-        self.metrics.count(route.operation, code, begin.elapsed());
+        self.metrics.count(route.endpoint.operation, code, begin.elapsed());
         response
     }
 }
@@ -358,8 +369,8 @@ mod tests {
     fn both_prefixes_lead_to_the_same_calls() {
         for prefix in PREFIXES {
             for route in &ROUTES {
-                let biz = if route.path.contains("{}") { "2" } else { "" };
-                let path = format!("{prefix}{}", route.path.replace("{}", "2"));
+                let biz = if route.endpoint.path.contains("{}") { "2" } else { "" };
+                let path = format!("{prefix}{}", route.endpoint.path.replace("{}", "2"));
                 let found = find_route(&path).map(|(route, biz)| (route.call, biz));
                 assert_eq!(found, Some((route.call, biz)), "{path}");
             }

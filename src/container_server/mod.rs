@@ -15,6 +15,7 @@ mod fields;
 mod filter;
 mod maintenance;
 mod metrics;
+mod openapi;
 mod rules;
 mod store;
 mod topology;
