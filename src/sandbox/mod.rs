@@ -7,7 +7,9 @@
 
 pub mod census;
 pub mod paas;
+mod progress;
 mod request;
+mod run;
 pub mod storage;
 pub mod verdict;
 pub mod workload;
@@ -15,3 +17,4 @@ pub mod world;
 
 /// How the sandbox is run; what the command line says.
 pub use crate::cli::SandboxArgs as Options;
+pub use run::run;
