@@ -2,7 +2,7 @@
 
 use bcs_bkcmdb_synchronizer::cli::{self, Command};
 use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Loaded, Problems, Sources};
-use bcs_bkcmdb_synchronizer::{container_server, logging, service};
+use bcs_bkcmdb_synchronizer::{container_server, logging, sandbox, service};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -36,7 +36,10 @@ fn execute(command: Command) -> i32 {
         Command::ContainerCheck(sources) => {
             container(&sources, |config| container_server::run_check(config, &mut io::stdout()))
         }
-        Command::Sandbox(_) => missing("sandbox"),
+        Command::Sandbox(options) => {
+            logging::start(i64::from(options.v));
+            sandbox::run(&options)
+        }
         Command::Completions(shell) => printed(cli::completions(shell, &mut io::stdout())),
         Command::Man(command) => printed(cli::man(command.as_deref(), &mut io::stdout())),
     }
@@ -78,11 +81,6 @@ fn check<T>(loaded: Result<Loaded<T>, Problems>) -> i32 {
 fn bad(problems: &Problems) -> i32 {
     eprintln!("{problems}");
     BAD_CONFIGURATION
-}
-
-fn missing(command: &str) -> i32 {
-    eprintln!("{command}: not part of this build");
-    FAILED
 }
 
 /// Prints a line; a reader that went away has seen enough.

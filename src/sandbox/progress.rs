@@ -81,8 +81,14 @@ mod tests {
     fn the_line_sums_up_and_names_a_problem() {
         let coordination = Coordination { state: "standalone", last_heartbeat_seconds_ago: None };
         let status = Status {
-            instance: String::new(), version: "", started_at: String::new(), mode: "standalone",
-            role: "master", ready: false, problems: vec!["no cluster yet".to_owned()], coordination,
+            instance: String::new(),
+            version: "",
+            started_at: String::new(),
+            mode: "standalone",
+            role: "master",
+            ready: false,
+            problems: vec!["no cluster yet".to_owned()],
+            coordination,
             clusters: Vec::new(),
         };
         let line = line("churning", Duration::from_secs(3), 7, &status);
