@@ -1,11 +1,15 @@
 //! One member of a fleet: session, locks, informer and task manager put together behind the face
-//! the service knows ([`Coordination`]). Without ZooKeeper it is the instance that is alone.
+//! the service knows ([`Coordination`]). Without ZooKeeper it is the instance that is alone. Also
+//! where storage's wish for addresses meets coordination's discovery, which know nothing of each
+//! other.
 
+use crate::config::BaseUrl;
 use crate::coordination::{
-    AssignmentView, Coordination, CoordinationStatus, Feed, Lock, Locks, ServerInfo, Servers, Session,
-    Standalone, read_assignment,
+    AssignmentView, Coordination, CoordinationStatus, Discovery, Feed, Lock, Locks, ServerInfo, Servers,
+    Session, Standalone, read_assignment,
 };
 use crate::model::Cluster;
+use crate::storage::Addresses;
 use crate::task_informer::TaskInformer;
 use crate::task_manager::TaskManager;
 use crossbeam::channel::Receiver;
@@ -42,6 +46,13 @@ pub fn start(settings: Settings, feed: Feed) -> io::Result<Box<dyn Coordination>
         return Ok(Box::new(Standalone::start(instance, settings.version, feed)?));
     }
     Ok(Box::new(Member::start(settings, &instance, feed)?))
+}
+
+/// bcs-storage as ZooKeeper knows it, for the storage client.
+impl Addresses for Discovery {
+    fn snapshot(&self) -> Vec<BaseUrl> {
+        self.urls().iter().map(|origin| BaseUrl { origin: origin.clone(), prefix: String::new() }).collect()
+    }
 }
 
 /// A member of a fleet. Stops when dropped.

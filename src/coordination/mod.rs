@@ -15,6 +15,8 @@ mod clock;
 mod discovery;
 pub mod election;
 mod fence;
+#[cfg(test)]
+mod hostile;
 mod latest;
 pub mod layout;
 mod lease;
