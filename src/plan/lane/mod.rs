@@ -7,6 +7,7 @@
 
 mod answers;
 mod job;
+mod refusals;
 
 use super::{Backoff, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, Proof};
 use crate::model::{Field, ObservedPod, PodRecord};

@@ -148,6 +148,13 @@ impl Entry {
         change(&mut care);
         self.care = (!care.is_empty()).then_some(care);
     }
+
+    /// The same, where there is a rare part already.
+    pub fn with_care_if_any(&mut self, change: impl FnOnce(&mut Care)) {
+        if self.care.is_some() {
+            self.with_care(change);
+        }
+    }
 }
 
 /// The four names of a pod in one allocation.

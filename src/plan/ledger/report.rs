@@ -1,6 +1,7 @@
 //! What the ledger tells about itself.
 
-use super::{Entry, Ledger, Life};
+use super::Ledger;
+use super::entry::{Entry, Life};
 use crate::model::Field;
 use crate::plan::Moment;
 

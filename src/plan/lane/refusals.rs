@@ -1,0 +1,176 @@
+//! What a request that failed means for its uuid: later, in doubt, mended, or refused.
+
+use super::{Effect, Failure, Lane, REFUSAL_LIFE};
+use crate::convert::repair::Repairs;
+use crate::model::Field;
+use crate::plan::{Acked, Desired, Ledger, Moment, Refusal};
+use std::time::Duration;
+
+/// Codes that blame the module of a record or, in the original server, hide such a blame.
+pub(super) const MODULE_UNKNOWN: i64 = 1_118_401;
+pub(super) const MODULE_QUERY_FAILED: i64 = 1_118_402;
+pub(super) const INTERNAL_PANIC: i64 = 1_199_999;
+const PATTERN: i64 = 1_199_016;
+const TOO_LONG: i64 = 1_199_015;
+/// After this many duplicates of one uuid in a row it waits like any other failure.
+const DUPLICATES_IN_A_ROW: u32 = 3;
+/// How soon a fenced lane asks again.
+const FENCED: Duration = Duration::from_secs(1);
+
+impl Lane {
+    /// A request about one uuid failed.
+    pub(super) fn failed(
+        &mut self,
+        uuid: &str,
+        failure: Failure,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let message = failure.to_string();
+        match failure {
+            Failure::Unreachable(_) => {
+                self.count_failure(true, now);
+                self.resume(uuid);
+            }
+            Failure::Fenced(_) => {
+                self.paused_until = Some(now + FENCED);
+                self.resume(uuid);
+            }
+            Failure::Ambiguous(_) => {
+                self.count_failure(true, now);
+                self.in_doubt(uuid, now, ledger);
+            }
+            Failure::Later { .. } => {
+                self.count_failure(false, now);
+                self.retry_later(uuid, now);
+            }
+            Failure::NotFound => {
+                self.count_failure(false, now);
+                self.retry_later(uuid, now);
+            }
+            Failure::Duplicate(_) => {
+                self.count_answer();
+                let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+                job.find_holder = true;
+                job.attempts += 1;
+                if job.attempts > DUPLICATES_IN_A_ROW {
+                    self.retry_later(uuid, now);
+                } else {
+                    self.resume(uuid);
+                }
+                return vec![Effect::Answered];
+            }
+            Failure::Refused { code, message, field } => {
+                self.count_answer();
+                return self.mend(uuid, code, message, field, now, ledger);
+            }
+        }
+        vec![Effect::Retry { message }]
+    }
+
+    /// A write was not answered: read back soon, and once more when it can no longer land.
+    fn in_doubt(&mut self, uuid: &str, now: Moment, ledger: &mut Ledger) {
+        ledger.learn(uuid, Acked::Unknown);
+        if let Some(job) = self.jobs.get_mut(uuid) {
+            job.read_back = true;
+            job.recheck_at = Some(now + self.settings.recheck_after);
+        }
+        self.retry_later(uuid, now);
+    }
+
+    /// A record was refused: its module is looked up again, an optional field is repaired, or the
+    /// record is given up until its source changes.
+    fn mend(
+        &mut self,
+        uuid: &str,
+        code: i64,
+        message: String,
+        field: Option<Field>,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        let Some(wanted) = job.wanted.as_deref_mut() else {
+            // A read or a delete was refused: nothing of the record can mend that.
+            self.retry_later(uuid, now);
+            return vec![Effect::Retry { message }];
+        };
+        if code == MODULE_UNKNOWN && job.refused_module != Some(wanted.record.module_id) {
+            job.refused_module = Some(wanted.record.module_id);
+            job.verify = Some(false);
+            self.resume(uuid);
+            return vec![Effect::RefreshTopology];
+        }
+        let mut repaired = false;
+        for field in suspects(code, field, wanted) {
+            if let Some(repairs) = next_repair(ledger.repairs_of(uuid, field), field, code, wanted) {
+                ledger.repaired(uuid, field, repairs, code, wanted, now);
+                repaired = true;
+            }
+        }
+        if repaired {
+            self.resume(uuid);
+            return vec![Effect::Answered];
+        }
+        self.refuse(uuid, field, code, message, now, ledger)
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        uuid: &str,
+        field: Option<Field>,
+        code: i64,
+        message: String,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        let total = job.wanted.take().map_or(0, |wanted| wanted.fingerprint.total);
+        job.evict = None;
+        job.replace = false;
+        let shown = match field {
+            Some(field) => format!("{} refused with {code}: {message}", field.name()),
+            None => format!("refused with {code}: {message}"),
+        };
+        let retry_at = now + REFUSAL_LIFE;
+        ledger.refused(uuid, Refusal { field, code, message, since: now, retry_at, total });
+        self.resume(uuid);
+        vec![Effect::Refused { uuid: uuid.to_owned(), message: shown }]
+    }
+}
+
+/// The fields a refusal is about: the one it names, else those its code can mean.
+fn suspects(code: i64, named: Option<Field>, wanted: &Desired) -> Vec<Field> {
+    let candidates: &[Field] = match (named, code) {
+        (Some(field), _) => return vec![field],
+        (None, PATTERN) => &[Field::Labels, Field::Annotations],
+        (None, TOO_LONG) => &[Field::Labels, Field::Annotations, Field::Containers, Field::Volumes],
+        (None, _) => &[],
+    };
+    candidates.iter().copied().filter(|field| !wanted.record.text(*field).is_empty()).collect()
+}
+
+/// The next step of the repair ladder that changes something.
+fn next_repair(mut repairs: Repairs, field: Field, code: i64, wanted: &Desired) -> Option<Repairs> {
+    let text = wanted.record.text(field);
+    loop {
+        repairs = repairs.next(field, code)?;
+        if repairs.apply(field, text) != text {
+            return Some(repairs);
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(message) | Self::Ambiguous(message) | Self::Fenced(message) => {
+                f.write_str(message)
+            }
+            Self::Later { code, message } => write!(f, "the CMDB answered {code}: {message}"),
+            Self::Refused { code, message, .. } => write!(f, "the CMDB refused with {code}: {message}"),
+            Self::Duplicate(message) => write!(f, "duplicate: {message}"),
+            Self::NotFound => f.write_str("the CMDB has no such record"),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Both listings of a full sync against the ledger: what is recorded, what is missing.
+
+use super::entry::{Entry, Life};
+use super::{Acked, Ledger, Missing, TOMBSTONE_LIFE, verify_order};
+use crate::model::PodRecord;
+use crate::plan::Moment;
+
+impl Ledger {
+    /// A full sync begins.
+    pub fn begin_full_sync(&mut self) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+    }
+
+    /// The CMDB listing holds this record.
+    pub fn stored(&mut self, record: &PodRecord) {
+        let fingerprint = self.prints.of(record);
+        let generation = self.generation;
+        let slot = match self.index.by_uuid(&record.uuid) {
+            Some(slot) => slot,
+            None => {
+                let entry = Entry::new(&record.uuid, &record.namespace, &record.name, "", Acked::Absent);
+                self.index.insert(entry)
+            }
+        };
+        let Some(entry) = self.index.get_mut(slot) else { return };
+        if entry.written == generation {
+            return;
+        }
+        entry.acked = Acked::Present(fingerprint);
+        entry.stored = generation;
+        if matches!(entry.life, Life::Tombstone(_)) {
+            // A create that was not answered landed after the delete.
+            entry.life = Life::Extra;
+            self.tombstones -= 1;
+        }
+    }
+
+    /// The CMDB listing is complete: what it lacks is not there.
+    pub fn end_stored(&mut self) {
+        let generation = self.generation;
+        for entry in self.index.iter_mut().filter(|entry| entry.stored != generation) {
+            entry.acked = Acked::Absent;
+        }
+    }
+
+    /// The storage listing is complete: what it lacks, and what was dead for long is forgotten.
+    pub fn missing(&mut self, now: Moment) -> Missing {
+        self.sweep(now);
+        let generation = self.generation;
+        let mut missing = Missing::default();
+        for entry in self.index.iter_mut() {
+            let recorded = entry.acked != Acked::Absent;
+            missing.total += usize::from(recorded);
+            if entry.listed == generation || matches!(entry.life, Life::Doomed | Life::Tombstone(_)) {
+                continue;
+            }
+            let order = verify_order(entry, true);
+            if recorded {
+                entry.life = Life::Extra;
+                missing.recorded.push(order);
+            } else {
+                missing.unrecorded.push(order);
+            }
+        }
+        missing
+    }
+
+    fn sweep(&mut self, now: Moment) {
+        let expired = |entry: &Entry| matches!(entry.life, Life::Tombstone(since) if now.saturating_sub(since) > TOMBSTONE_LIFE);
+        let slots: Vec<u32> = self.index.slots().filter(|(_, e)| expired(e)).map(|(slot, _)| slot).collect();
+        self.tombstones -= slots.len();
+        slots.into_iter().for_each(|slot| self.index.remove(slot));
+    }
+}

@@ -1,0 +1,232 @@
+//! What an observation changes: the decision about every event, listed document and point read.
+
+use super::entry::{Entry, Life};
+use super::{Acked, Decision, Desired, Ledger, Order, OrderKind, Refusal, Source, TOMBSTONES, Verdict};
+use crate::model::{DeletedPod, Field, ObservedPod, PodRecord};
+use crate::plan::event_queue::{QueuedEvent, older};
+use crate::plan::{FieldSet, Fingerprint, Fingerprinter, Moment};
+
+impl Ledger {
+    /// An event that passed the gate.
+    pub fn event(&mut self, event: QueuedEvent, now: Moment) -> Decision {
+        match (event.hint, event.pod) {
+            (Some(hint), pod) => self.hint(&hint, pod.as_deref(), now),
+            (None, Some(pod)) => {
+                let source = if event.read { Source::Read } else { Source::Event };
+                self.observe(*pod, source, Some(event.received), now)
+            }
+            (None, None) => Decision::of(Verdict::Stale),
+        }
+    }
+
+    /// A claim that a pod is gone: whoever it may be about is read.
+    fn hint(&mut self, hint: &DeletedPod, pod: Option<&ObservedPod>, now: Moment) -> Decision {
+        let known = self
+            .index
+            .by_uuid(&hint.uuid)
+            .or_else(|| self.index.by_id(&hint.storage_id))
+            .or_else(|| self.index.by_name(&hint.namespace, &hint.name))
+            .or_else(|| pod.and_then(|pod| self.index.by_uuid(&pod.record.uuid)));
+        if let Some(slot) = known {
+            let dead = self.index.get(slot).is_some_and(|e| matches!(e.life, Life::Tombstone(_)));
+            return if dead && pod.is_none() {
+                Decision::of(Verdict::Stale)
+            } else {
+                self.verify(slot, false)
+            };
+        }
+        if let Some(pod) = pod {
+            let record = &pod.record;
+            let entry =
+                Entry::new(&record.uuid, &record.namespace, &record.name, &pod.storage_id, Acked::Absent);
+            let slot = self.index.insert(entry);
+            return self.verify(slot, false);
+        }
+        if !hint.uuid.is_empty() && !hint.name.is_empty() && self.tombstones < TOMBSTONES {
+            // The claim may have overtaken the pod's first event: that one is then not believed.
+            let mut entry = Entry::new(&hint.uuid, &hint.namespace, &hint.name, "", Acked::Absent);
+            entry.life = Life::Tombstone(now);
+            self.tombstones += 1;
+            let slot = self.index.insert(entry);
+            self.index.release(slot);
+        }
+        Decision::of(Verdict::UnknownDelete)
+    }
+
+    /// A living pod was seen.
+    pub fn observe(
+        &mut self,
+        mut pod: ObservedPod,
+        source: Source,
+        received: Option<Moment>,
+        now: Moment,
+    ) -> Decision {
+        let mut orders = Vec::new();
+        let record = &pod.record;
+        let known = self.index.by_uuid(&record.uuid);
+        let holder = self.index.by_name(&record.namespace, &record.name).filter(|slot| known != Some(*slot));
+        if let Some(holder) = holder {
+            if source != Source::Read {
+                self.mark_listed(holder, source);
+                return self.verify(holder, false);
+            }
+            self.release(holder);
+            orders.extend(self.verify(holder, false).orders);
+        }
+        let slot = match known {
+            Some(slot) => slot,
+            None => self.index.insert(Entry::new(
+                &record.uuid,
+                &record.namespace,
+                &record.name,
+                &pod.storage_id,
+                Acked::Absent,
+            )),
+        };
+        if let Some(verdict) = self.contradiction(slot, &pod, source) {
+            let mut decision = match verdict {
+                Verdict::Verify => self.verify(slot, false),
+                other => Decision::of(other),
+            };
+            decision.orders.extend(orders);
+            return decision;
+        }
+        let before = self.index.get(slot).map(|entry| (entry.life, entry.version, entry.desired));
+        let version = pod.version;
+        self.accept(slot, &pod, source);
+        let (verdict, desired) = self.weigh(slot, &mut pod, source, now);
+        if let Some(fingerprint) = desired {
+            let ObservedPod { record, scheduled, .. } = pod;
+            orders.push(Order {
+                uuid: record.uuid.clone(),
+                namespace: record.namespace.clone(),
+                name: record.name.clone(),
+                kind: OrderKind::Write(Box::new(Desired {
+                    record,
+                    fingerprint,
+                    received,
+                    keeps_host: !scheduled,
+                })),
+            });
+        } else if verdict == Verdict::Verify {
+            orders.extend(self.verify(slot, false).orders);
+        }
+        let seen = match before {
+            Some((Life::Living, Some(seen), _)) if version.is_some() => Some(seen) == version,
+            Some((Life::Living, _, desired)) => desired.is_some() && desired == self.desired_at(slot),
+            _ => false,
+        };
+        Decision { verdict, orders, news: verdict == Verdict::Write && !seen }
+    }
+
+    /// Whether what is known contradicts the observation, and what to make of that.
+    fn contradiction(&mut self, slot: u32, pod: &ObservedPod, source: Source) -> Option<Verdict> {
+        self.mark_listed(slot, source);
+        let entry = self.index.get(slot)?;
+        let was_gone = matches!(entry.life, Life::Doomed | Life::Tombstone(_));
+        let lower = older(pod.version, entry.version);
+        match source {
+            Source::Read => None,
+            Source::Event if lower => Some(Verdict::Stale),
+            _ if was_gone || lower => Some(Verdict::Verify),
+            _ => None,
+        }
+    }
+
+    /// The observation is the pod's newest state: names lead to it.
+    fn accept(&mut self, slot: u32, pod: &ObservedPod, source: Source) {
+        if !pod.storage_id.is_empty() {
+            self.index.set_id(slot, &pod.storage_id);
+        }
+        self.index.own_name(slot);
+        self.mark_listed(slot, source);
+        let Some(entry) = self.index.get_mut(slot) else { return };
+        if matches!(entry.life, Life::Tombstone(_)) {
+            self.tombstones -= 1;
+        }
+        entry.version = pod.version;
+        entry.life = Life::Living;
+        let shortened: FieldSet = pod.shortened.iter().copied().collect();
+        if entry.care.is_some() || !shortened.is_empty() {
+            entry.with_care(|care| care.shortened = shortened);
+        }
+    }
+
+    /// Compares with what is wanted and what is held; a fingerprint means: hand it over.
+    fn weigh(
+        &mut self,
+        slot: u32,
+        pod: &mut ObservedPod,
+        source: Source,
+        now: Moment,
+    ) -> (Verdict, Option<Fingerprint>) {
+        let prints = self.prints;
+        let Some(entry) = self.index.get_mut(slot) else { return (Verdict::Stale, None) };
+        repair(entry, &mut pod.record, &prints);
+        let mut wanted = prints.of(&pod.record);
+        if !pod.scheduled {
+            // A host that was recorded stays: an evicted pod loses it in its document only.
+            let Acked::Present(held) = entry.acked else { return without_host(entry, source) };
+            wanted = wanted.keeping(&held, Field::HostInnerIp);
+            if held.difference(&wanted).is_empty() {
+                wanted = held;
+            }
+        }
+        if pod.record.module_id == 0 {
+            let refusal = Refusal {
+                field: Some(Field::ModuleId),
+                code: 0,
+                message:
+                    "the business has neither the set and module of its annotations nor the default ones"
+                        .to_owned(),
+                since: entry.refusal().map_or(now, |refusal| refusal.since),
+                retry_at: now,
+                total: wanted.total,
+            };
+            entry.with_care(|care| care.refusal = Some(refusal));
+            entry.desired = None;
+            return (Verdict::Unplaced, None);
+        }
+        let held = entry.acked.is(wanted.total);
+        let handed = entry.desired == Some(wanted.total);
+        let not_due = entry.refusal().is_some_and(|r| r.total == wanted.total && now < r.retry_at);
+        if held && (handed || entry.desired.is_none()) {
+            entry.desired = Some(wanted.total);
+            entry.with_care_if_any(|care| care.refusal = None);
+            return (Verdict::Suppressed, None);
+        }
+        if handed && source == Source::Event {
+            return (Verdict::Suppressed, None);
+        }
+        if not_due && source != Source::Read {
+            return (Verdict::Refused, None);
+        }
+        if entry.refusal().is_some_and(|refusal| refusal.total != wanted.total) {
+            entry.with_care(|care| care.refusal = None);
+        }
+        entry.desired = Some(wanted.total);
+        (Verdict::Write, Some(wanted))
+    }
+}
+
+/// Applies the repairs whose source is unchanged, forgets the others.
+fn repair(entry: &mut Entry, record: &mut PodRecord, prints: &Fingerprinter) {
+    entry.with_care_if_any(|care| {
+        care.repairs.retain(|repair| prints.text(record.text(repair.field)) == repair.source);
+        for repair in &care.repairs {
+            let text = repair.repairs.apply(repair.field, record.text(repair.field));
+            record.set_text(repair.field, text);
+        }
+    });
+}
+
+/// A pod without a host and without a record.
+fn without_host(entry: &mut Entry, source: Source) -> (Verdict, Option<Fingerprint>) {
+    if entry.desired.is_some() && source != Source::Read {
+        // A create with its host may be on its way.
+        return (Verdict::Verify, None);
+    }
+    entry.desired = None;
+    entry.life = Life::Unscheduled;
+    (Verdict::Waiting, None)
+}
