@@ -14,15 +14,15 @@ const FAILED: i32 = 1;
 const BAD_CONFIGURATION: i32 = 2;
 
 fn main() -> ExitCode {
-    let code = match cli::parse(std::env::args_os()) {
-        Ok(command) => execute(command),
-        Err(usage) => {
-            // A reader that went away has seen enough.
-            let _ = usage.print();
-            if usage.use_stderr() { BAD_CONFIGURATION } else { GOOD }
-        }
-    };
+    let code = cli::parse(std::env::args_os()).map_or_else(usage, execute);
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// What is wrong with the arguments, or the help or version that was asked for.
+fn usage(message: clap::Error) -> i32 {
+    // A reader that went away has seen enough.
+    let _ = message.print();
+    if message.use_stderr() { BAD_CONFIGURATION } else { GOOD }
 }
 
 fn execute(command: Command) -> i32 {
@@ -40,8 +40,8 @@ fn execute(command: Command) -> i32 {
             logging::start(i64::from(options.v));
             sandbox::run(&options)
         }
-        Command::Completions(shell) => printed(cli::completions(shell, &mut io::stdout())),
-        Command::Man(command) => printed(cli::man(command.as_deref(), &mut io::stdout())),
+        Command::Completions(shell) => code(cli::completions(shell, &mut io::stdout())),
+        Command::Man(command) => code(cli::man(command.as_deref(), &mut io::stdout())),
     }
 }
 
@@ -50,40 +50,28 @@ fn container(sources: &Sources, run: impl FnOnce(&ContainerServerConfig) -> i32)
     with(ContainerServerConfig::load(sources), |config| config.v, |config| run(&config))
 }
 
-fn printed(result: io::Result<()>) -> i32 {
+fn code(result: io::Result<()>) -> i32 {
     if result.is_ok() { GOOD } else { FAILED }
 }
 
 /// Starts the log and runs a command with its configuration, if that is good.
 fn with<T>(loaded: Result<Loaded<T>, Problems>, v: fn(&T) -> i64, run: impl FnOnce(T) -> i32) -> i32 {
-    match loaded {
-        Ok(Loaded { config, warnings }) => {
-            logging::start(v(&config));
-            warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
-            run(config)
-        }
-        Err(problems) => bad(&problems),
-    }
+    loaded.map_or_else(bad, |Loaded { config, warnings }| {
+        logging::start(v(&config));
+        warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
+        run(config)
+    })
 }
 
 /// `check-config`.
 fn check<T>(loaded: Result<Loaded<T>, Problems>) -> i32 {
-    match loaded {
-        Ok(Loaded { warnings, .. }) => {
-            warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-            say("configuration is good");
-            GOOD
-        }
-        Err(problems) => bad(&problems),
-    }
+    loaded.map_or_else(bad, |Loaded { warnings, .. }| {
+        let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        code(writeln!(io::stdout(), "{warnings}configuration is good"))
+    })
 }
 
-fn bad(problems: &Problems) -> i32 {
+fn bad(problems: Problems) -> i32 {
     eprintln!("{problems}");
     BAD_CONFIGURATION
-}
-
-/// Prints a line; a reader that went away has seen enough.
-fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
