@@ -14,8 +14,6 @@ pub struct QueuedEvent {
     pub pod: Option<Box<ObservedPod>>,
     /// A delete was claimed, or two uids claim the document: only a point read can tell.
     pub hint: Option<DeletedPod>,
-    /// The pod comes from a point read: it counts even with a lower resource version.
-    pub read: bool,
     /// When the first of the folded events arrived.
     pub received: Moment,
 }
@@ -60,10 +58,10 @@ impl EventQueue {
         self.events.contains_key(storage_id)
     }
 
-    /// Adds what an event or a point read (`read`) says.
-    pub fn push(&mut self, observation: Observation, read: bool, now: Moment) -> Pushed {
+    /// Adds what an event says.
+    pub fn push(&mut self, observation: Observation, now: Moment) -> Pushed {
         let key = key(&observation);
-        let event = QueuedEvent::new(observation, read, now);
+        let event = QueuedEvent::new(observation, now);
         if let Some(waiting) = self.events.get_mut(&key) {
             waiting.fold(event);
             return Pushed::Folded;
@@ -104,10 +102,10 @@ impl EventQueue {
 }
 
 impl QueuedEvent {
-    fn new(observation: Observation, read: bool, received: Moment) -> Self {
+    fn new(observation: Observation, received: Moment) -> Self {
         match observation {
-            Observation::Pod(pod) => Self { pod: Some(pod), hint: None, read, received },
-            Observation::Deleted(hint) => Self { pod: None, hint: Some(hint), read: false, received },
+            Observation::Pod(pod) => Self { pod: Some(pod), hint: None, received },
+            Observation::Deleted(hint) => Self { pod: None, hint: Some(hint), received },
         }
     }
 
@@ -129,16 +127,9 @@ impl QueuedEvent {
                     self.hint.get_or_insert_with(|| hint_about(&new));
                     self.pod = Some(new);
                 }
-                Some(old) if older(new.version, old.version) => {
-                    if later.read {
-                        // A restored etcd, or an event that overtook the read: only a further read can tell.
-                        self.hint.get_or_insert_with(|| hint_about(&new));
-                        self.pod = Some(new);
-                    }
-                }
+                Some(old) if older(new.version, old.version) => {}
                 _ => self.pod = Some(new),
             }
-            self.read |= later.read;
         }
         if let Some(new) = later.hint {
             let hint = self.hint.get_or_insert_with(DeletedPod::default);
@@ -209,7 +200,7 @@ mod tests {
     fn check(events: Vec<Observation>) -> QueuedEvent {
         let mut queue = EventQueue::new(10);
         for event in events {
-            assert_ne!(queue.push(event, false, Duration::ZERO), Pushed::Dropped);
+            assert_ne!(queue.push(event, Duration::ZERO), Pushed::Dropped);
         }
         let mut taken = queue.take(10, |_| false);
         assert_eq!(taken.len(), 1);
@@ -250,9 +241,9 @@ mod tests {
     #[test]
     fn a_full_queue_drops_new_documents_and_still_folds_known_ones() {
         let mut queue = EventQueue::new(1);
-        assert_eq!(queue.push(pod("1", "a", 1), false, Duration::ZERO), Pushed::Queued);
-        assert_eq!(queue.push(pod("2", "b", 1), false, Duration::ZERO), Pushed::Dropped);
-        assert_eq!(queue.push(pod("1", "a", 2), false, Duration::ZERO), Pushed::Folded);
+        assert_eq!(queue.push(pod("1", "a", 1), Duration::ZERO), Pushed::Queued);
+        assert_eq!(queue.push(pod("2", "b", 1), Duration::ZERO), Pushed::Dropped);
+        assert_eq!(queue.push(pod("1", "a", 2), Duration::ZERO), Pushed::Folded);
         assert_eq!(queue.len(), 1);
     }
 
@@ -260,7 +251,7 @@ mod tests {
     fn what_has_no_room_keeps_its_place() {
         let mut queue = EventQueue::new(10);
         for (id, uuid) in [("1", "a"), ("2", "b"), ("3", "c")] {
-            queue.push(pod(id, uuid, 1), false, Duration::ZERO);
+            queue.push(pod(id, uuid, 1), Duration::ZERO);
         }
         let uuids = |events: Vec<QueuedEvent>| events.iter().map(|e| e.uuid().to_owned()).collect::<Vec<_>>();
         assert_eq!(uuids(queue.take(1, |event| event.uuid() == "a")), ["b"]);
@@ -270,8 +261,8 @@ mod tests {
     #[test]
     fn documents_without_an_id_are_told_apart_by_name() {
         let mut queue = EventQueue::new(10);
-        queue.push(pod("", "a", 1), false, Duration::ZERO);
-        queue.push(pod("", "b", 1), false, Duration::ZERO);
+        queue.push(pod("", "a", 1), Duration::ZERO);
+        queue.push(pod("", "b", 1), Duration::ZERO);
         assert_eq!(queue.len(), 2);
     }
 }

@@ -77,6 +77,7 @@ impl<'a> SenderShard<'a> {
                     }
                     self.sleep(until);
                 }
+                Step::Feed(pod) => self.shared.push(Observation::Pod(pod)),
                 step => self.carry_out(step),
             }
         }
@@ -137,7 +138,7 @@ impl<'a> SenderShard<'a> {
             Step::Create(uuids) => self.create(&uuids),
             Step::Update { uuid, fields } => self.update(&uuid, fields),
             Step::Delete { uuid, proof } => self.delete(&uuid, proof),
-            Step::Wait(_) => Vec::new(),
+            Step::Wait(_) | Step::Feed(_) => Vec::new(),
         };
         self.shared.stats.in_flight.fetch_sub(1, Relaxed);
         self.react(effects);
@@ -302,7 +303,6 @@ impl<'a> SenderShard<'a> {
     fn react_to(&mut self, effect: Effect) {
         let shared = self.shared;
         match effect {
-            Effect::Feed(pod) => shared.push(Observation::Pod(pod), true),
             Effect::Hint(order) => shared.push_hint(order),
             Effect::ListingMissed => {
                 shared.schedule.lock().listing_missed(shared.clock.now());

@@ -155,10 +155,10 @@ impl Shared {
         cmdb::Scope { biz, cluster: &self.cluster.id, fence: self.fence.as_ref() }
     }
 
-    /// Queues what an event or a point read says, for the gate.
-    pub fn push(&self, observation: Observation, read: bool) {
+    /// Queues what an event, or a point read about another pod, says, for the gate.
+    pub fn push(&self, observation: Observation) {
         let now = self.clock.now();
-        let pushed = self.events.lock().push(observation, read, now);
+        let pushed = self.events.lock().push(observation, now);
         if pushed == Pushed::Dropped {
             self.schedule.lock().overflowed(now);
             self.sync_wake.wake();
@@ -169,10 +169,7 @@ impl Shared {
     /// Asks the shard of another uuid, by way of the gate, to verify it.
     pub fn push_hint(&self, order: Order) {
         let Order { uuid, namespace, name, .. } = order;
-        self.push(
-            Observation::Deleted(DeletedPod { storage_id: String::new(), namespace, name, uuid }),
-            false,
-        );
+        self.push(Observation::Deleted(DeletedPod { storage_id: String::new(), namespace, name, uuid }));
     }
 
     /// Converts with the modules of now and queues the result, so that no event converted with
@@ -181,7 +178,7 @@ impl Shared {
         let modules = self.modules.0.read();
         let Some(modules) = modules.as_ref() else { return };
         if let Some(observation) = convert(modules) {
-            self.push(observation, false);
+            self.push(observation);
         }
     }
 

@@ -1,11 +1,13 @@
 //! The first full sync of one large cluster into an empty CMDB that answers after 20 ms, and the
 //! second one, which must write nothing: `cargo bench --bench first_sync [-- PODS]`.
 
+#![allow(clippy::expect_used)] // a measurement that cannot begin has nothing to say
+
 mod cmdb;
 
 use bcs_bkcmdb_synchronizer::config::Config;
 use bcs_bkcmdb_synchronizer::model::ClusterKind;
-use bcs_bkcmdb_synchronizer::sandbox::{Generation, SimStorage};
+use bcs_bkcmdb_synchronizer::sandbox::storage::{Generation, SimStorage};
 use bcs_bkcmdb_synchronizer::service::Service;
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterStatus, Control};
 use serde_json::json;

@@ -1,10 +1,14 @@
 //! What the answers of storage and CMDB mean for a lane.
 
-use super::refusals::{INTERNAL_PANIC, MODULE_QUERY_FAILED, MODULE_UNKNOWN};
-use super::{Effect, Failure, Holder, Lane, PointRead, Stored};
+use super::refusals::DUPLICATES_IN_A_ROW;
+use super::{Effect, Failure, Holder, Lane, MODULE_UNKNOWN, PointRead, Stored};
 use crate::plan::{Acked, FieldSet, Ledger, Moment, OrderKind, Proof, Source, Verdict};
 use std::time::Duration;
 
+/// Codes of a whole create-many that, like [`MODULE_UNKNOWN`], blame the module of one record; the
+/// second hides such a blame in the original server.
+const MODULE_QUERY_FAILED: i64 = 1_118_402;
+const INTERNAL_PANIC: i64 = 1_199_999;
 /// A document that cannot be understood is read again after this time.
 const UNUSABLE: Duration = Duration::from_secs(60);
 
@@ -20,6 +24,14 @@ impl Lane {
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let missing = job.verify.unwrap_or(false);
         let mut effects = Vec::new();
+        if let PointRead::Pod(_) | PointRead::Gone = read
+            && job.outdated(uuid, &read, ledger)
+        {
+            // The gate took something about this uid in while the storage was asked: ask again.
+            job.verify.get_or_insert(false);
+            self.resume(uuid);
+            return effects;
+        }
         match read {
             PointRead::Failed(message) => {
                 job.verify.get_or_insert(false);
@@ -34,6 +46,7 @@ impl Lane {
             PointRead::Pod(pod) if pod.record.uuid == uuid => {
                 job.verify = None;
                 job.doom = None;
+                job.successor = None;
                 if missing {
                     effects.push(Effect::ListingMissed);
                 }
@@ -55,7 +68,9 @@ impl Lane {
                     effects.push(found_gone(uuid, ledger));
                 }
                 self.doomed(uuid, Proof::Superseded { by: pod.record.uuid.clone() }, ledger);
-                effects.push(Effect::Feed(pod));
+                if let Some(job) = self.jobs.get_mut(uuid) {
+                    job.successor = Some(pod);
+                }
             }
             PointRead::Gone => {
                 if missing {
@@ -76,6 +91,7 @@ impl Lane {
             job.evict = None;
             job.find_holder = false;
             job.replace = false;
+            job.successor = None;
             job.doom = Some(proof);
         }
     }
@@ -284,6 +300,11 @@ impl Lane {
             }
             (None, Some(other)) => {
                 Some(format!("the name is held by cluster {} in business {}", other.cluster, other.biz))
+            }
+            (None, None) if job.attempts <= DUPLICATES_IN_A_ROW => {
+                // Whoever held it may just have been deleted.
+                self.retry_later(uuid, now);
+                return vec![Effect::Answered];
             }
             (None, None) => Some(
                 "the CMDB says duplicate, but neither this business nor a previous one holds it: \

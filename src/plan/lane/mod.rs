@@ -21,8 +21,8 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(6));
 /// Failures in a row, each of another request, after which the lane pauses.
 const FAILURES_TO_PAUSE: u32 = 3;
-/// A refused record that did not change is tried again after this time (design.md 3, rule 7).
-const REFUSAL_LIFE: Duration = Duration::from_secs(3600);
+/// Code of a record whose module does not exist in its business (protocol.md 2).
+const MODULE_UNKNOWN: i64 = 1_118_401;
 
 /// What a lane may do.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +86,9 @@ pub enum Step {
         /// Why it may be deleted.
         proof: Proof,
     },
+    /// Hand on the pod that a point read found under the name of one that is gone now: through the
+    /// event queue, as if an event had told of it. Needs no answer.
+    Feed(Box<ObservedPod>),
     /// Nothing until that moment, or until an order arrives.
     Wait(Option<Moment>),
 }
@@ -169,8 +172,6 @@ pub enum Failure {
 /// What an answer leads to outside the lane.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A point read found this pod: through the event queue to its own shard.
-    Feed(Box<ObservedPod>),
     /// Something else about this uuid must be verified by its own shard.
     Hint(Order),
     /// A point read found what a complete listing missed.
@@ -293,7 +294,7 @@ impl Lane {
     }
 
     /// The next thing to do. Its answer must be given before the next call, unless it is
-    /// [`Step::Wait`].
+    /// [`Step::Wait`] or [`Step::Feed`].
     pub fn next(&mut self, now: Moment, ledger: &mut Ledger) -> Step {
         self.wake_parked(now);
         if let Some(until) = self.paused_until.filter(|until| *until > now && !self.ready.is_empty()) {
@@ -303,7 +304,11 @@ impl Lane {
             match self.step_of(&uuid, ledger) {
                 Some(Step::Create(first)) => return self.fill_batch(first, ledger),
                 Some(step) => return step,
-                None => self.finish(uuid, now, ledger),
+                None => {
+                    if let Some(successor) = self.finish(uuid, now, ledger) {
+                        return Step::Feed(successor);
+                    }
+                }
             }
         }
         Step::Wait(self.parked.first().map(|(at, _)| *at))
@@ -329,9 +334,11 @@ impl Lane {
         Step::Create(batch)
     }
 
-    /// Nothing is left to do for this uuid, except perhaps a later look.
-    fn finish(&mut self, uuid: String, now: Moment, ledger: &mut Ledger) {
-        let Some(job) = self.jobs.get_mut(&uuid) else { return };
+    /// Nothing is left to do for this uuid, except perhaps a later look. Returns the pod that has
+    /// its name now.
+    fn finish(&mut self, uuid: String, now: Moment, ledger: &mut Ledger) -> Option<Box<ObservedPod>> {
+        let job = self.jobs.get_mut(&uuid)?;
+        let successor = job.successor.take();
         if job.doom.take().is_some() && self.settings.deletes {
             ledger.removed(&uuid, now);
         }
@@ -341,6 +348,7 @@ impl Lane {
                 self.jobs.remove(&uuid);
             }
         }
+        successor
     }
 
     fn wake_parked(&mut self, now: Moment) {
@@ -362,18 +370,19 @@ impl Lane {
     fn unpark(&mut self, uuid: String) {
         let Some(job) = self.jobs.get_mut(&uuid) else { return };
         job.parked_until = None;
-        self.parked_records = self.parked_records.saturating_sub(usize::from(job.wanted.is_some()));
+        self.parked_records = self.parked_records.saturating_sub(usize::from(job.holds_record()));
         self.ready.push_back(uuid);
     }
 
     /// Parks a job. Beyond the bound its record is let go and read again when its time comes.
     fn park(&mut self, uuid: String, at: Moment) {
         let Some(job) = self.jobs.get_mut(&uuid) else { return };
-        if job.wanted.is_some() {
+        if job.holds_record() {
             if self.parked_records < self.settings.parked_records {
                 self.parked_records += 1;
             } else {
                 job.wanted = None;
+                job.successor = None;
                 job.verify = Some(job.verify.unwrap_or(false));
             }
         }

@@ -1,21 +1,20 @@
 //! What a request that failed means for its uuid: later, in doubt, mended, or refused.
 
-use super::{Effect, Failure, Lane, REFUSAL_LIFE};
+use super::{Effect, Failure, Lane, MODULE_UNKNOWN};
 use crate::convert::repair::Repairs;
 use crate::model::Field;
 use crate::plan::{Acked, Desired, Ledger, Moment, Refusal};
 use std::time::Duration;
 
-/// Codes that blame the module of a record or, in the original server, hide such a blame.
-pub(super) const MODULE_UNKNOWN: i64 = 1_118_401;
-pub(super) const MODULE_QUERY_FAILED: i64 = 1_118_402;
-pub(super) const INTERNAL_PANIC: i64 = 1_199_999;
+/// Codes that name what is wrong with a field (protocol.md 2).
 const PATTERN: i64 = 1_199_016;
 const TOO_LONG: i64 = 1_199_015;
 /// After this many duplicates of one uuid in a row it waits like any other failure.
-const DUPLICATES_IN_A_ROW: u32 = 3;
+pub(super) const DUPLICATES_IN_A_ROW: u32 = 3;
 /// How soon a fenced lane asks again.
 const FENCED: Duration = Duration::from_secs(1);
+/// A refused record that did not change is tried again after this time (design.md 3, rule 7).
+const REFUSAL_LIFE: Duration = Duration::from_secs(3600);
 
 impl Lane {
     /// A request about one uuid failed.

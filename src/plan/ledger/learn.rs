@@ -1,7 +1,8 @@
 //! What the shards learnt from the answers of the CMDB.
 
 use super::entry::Life;
-use super::{Acked, Desired, Entry, Ledger, Refusal, Repair, TOMBSTONES};
+use super::entry::Repair;
+use super::{Acked, Desired, Entry, Ledger, Refusal, TOMBSTONES};
 use crate::convert::repair::Repairs;
 use crate::model::Field;
 use crate::plan::{Fingerprint, Fingerprinter, Moment};
@@ -15,6 +16,12 @@ impl Ledger {
     /// The fingerprint that is wanted for a uuid.
     pub fn desired(&self, uuid: &str) -> Option<u64> {
         self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot))?.desired
+    }
+
+    /// What was last seen and last wanted of a uuid.
+    pub fn version_and_desired(&self, uuid: &str) -> (Option<u64>, Option<u64>) {
+        let entry = self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot));
+        entry.map_or((None, None), |entry| (entry.version, entry.desired))
     }
 
     pub(super) fn desired_at(&self, slot: u32) -> Option<u64> {

@@ -16,12 +16,13 @@ mod learn;
 mod observe;
 mod report;
 
-pub use entry::{Acked, Refusal, Repair};
+pub use entry::{Acked, Refusal};
 pub use report::{Counts, Trouble};
 
 use super::{Fingerprint, Fingerprinter, Moment};
+
 use crate::model::PodRecord;
-use entry::Entry;
+use entry::{Entry, Life};
 use index::Index;
 use std::time::Duration;
 

@@ -11,10 +11,7 @@ impl Ledger {
     pub fn event(&mut self, event: QueuedEvent, now: Moment) -> Decision {
         match (event.hint, event.pod) {
             (Some(hint), pod) => self.hint(&hint, pod.as_deref(), now),
-            (None, Some(pod)) => {
-                let source = if event.read { Source::Read } else { Source::Event };
-                self.observe(*pod, source, Some(event.received), now)
-            }
+            (None, Some(pod)) => self.observe(*pod, Source::Event, Some(event.received), now),
             (None, None) => Decision::of(Verdict::Stale),
         }
     }
