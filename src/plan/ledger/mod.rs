@@ -22,7 +22,7 @@ pub use report::{Counts, Trouble};
 use super::{Fingerprint, Fingerprinter, Moment};
 
 use crate::model::PodRecord;
-use entry::{Entry, Life};
+use entry::Entry;
 use index::Index;
 use std::time::Duration;
 
