@@ -5,8 +5,8 @@
 
 use crate::config::BaseUrl;
 use crate::coordination::{
-    AssignmentView, Coordination, CoordinationStatus, Discovery, Feed, Lock, Locks, ServerInfo, Servers,
-    Session, Standalone, read_assignment,
+    AssignmentView, Coordination, CoordinationStatus, Discovery, Feed, Lock, Locks, Role, ServerInfo,
+    Servers, Session, Standalone, read_assignment,
 };
 use crate::model::Cluster;
 use crate::storage::Addresses;
@@ -55,6 +55,46 @@ impl Addresses for Discovery {
     }
 }
 
+/// A command that takes locks as an instance does, without being one. Stops when dropped.
+pub struct Guest {
+    session: Arc<Session>,
+    locks: Locks,
+}
+
+impl Guest {
+    /// Starts to look for a session; `info` tells others who has the lock.
+    ///
+    /// # Errors
+    /// The machine grants no thread.
+    pub fn start(servers: Servers, info: ServerInfo) -> io::Result<Self> {
+        let session = Arc::new(Session::start(servers, Role::Guest(info.clone()))?);
+        let locks = Locks::start(Arc::clone(&session), info)?;
+        Ok(Self { session, locks })
+    }
+
+    /// As [`Coordination::acquire`].
+    pub fn acquire(&self, cluster_id: &str) -> Lock {
+        self.locks.acquire(cluster_id)
+    }
+
+    /// What is wrong, in words.
+    pub fn problem(&self) -> Option<String> {
+        self.session.problem()
+    }
+
+    /// Gives the locks back and ends the session.
+    pub fn stop(&self) {
+        self.locks.stop();
+        self.session.stop();
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 /// A member of a fleet. Stops when dropped.
 struct Member {
     session: Arc<Session>,
@@ -66,7 +106,7 @@ struct Member {
 
 impl Member {
     fn start(settings: Settings, instance: &str, feed: Feed) -> io::Result<Self> {
-        let session = Arc::new(Session::start(settings.servers, Some(settings.info.clone()))?);
+        let session = Arc::new(Session::start(settings.servers, Role::Member(settings.info.clone()))?);
         Ok(Self {
             locks: Locks::start(Arc::clone(&session), settings.info)?,
             informer: TaskInformer::start(Arc::clone(&session), instance)?,

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
 
+#[path = "common/partition.rs"]
+mod partition;
 #[path = "common/zookeeper.rs"]
 mod zookeeper;
 
 use bcs_bkcmdb_synchronizer::config::Secret;
 use bcs_bkcmdb_synchronizer::coordination::layout::{self, ServerInfo};
-use bcs_bkcmdb_synchronizer::coordination::{CallError, Client, Servers, Session, election};
+use bcs_bkcmdb_synchronizer::coordination::{CallError, Client, Role, Servers, Session, election};
 use crossbeam::channel::bounded;
+use partition::Network;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zookeeper::{START, ZooKeepers, wait_for};
@@ -38,7 +41,7 @@ fn info(port: u16) -> ServerInfo {
 }
 
 fn member(zookeepers: &ZooKeepers, port: u16) -> Session {
-    Session::start(servers(zookeepers), Some(info(port))).unwrap()
+    Session::start(servers(zookeepers), Role::Member(info(port))).unwrap()
 }
 
 /// The client of a session that has one.
@@ -102,7 +105,7 @@ fn a_frozen_server_holds_no_call_and_no_stop_and_the_lease_ends_in_time() {
 fn a_short_restart_of_the_server_keeps_the_session() {
     let mut zookeepers = ZooKeepers::single();
     let patient = Servers { session_timeout: Duration::from_secs(30), ..servers(&zookeepers) };
-    let session = Session::start(patient, Some(info(1001))).unwrap();
+    let session = Session::start(patient, Role::Member(info(1001))).unwrap();
     let eye = client(&session);
     zookeepers.servers[0].kill();
     zookeepers.servers[0].start();
@@ -134,7 +137,7 @@ fn a_server_that_lost_its_data_is_a_fresh_one_and_holds_writes_back() {
 fn one_server_of_three_may_go_and_nothing_happens() {
     let mut zookeepers = ZooKeepers::start(3);
     let patient = Servers { session_timeout: Duration::from_secs(12), ..servers(&zookeepers) };
-    let session = Session::start(patient, Some(info(1001))).unwrap();
+    let session = Session::start(patient, Role::Member(info(1001))).unwrap();
     let eye = client(&session);
     wait_for("permission", SOON, || permitted(&session));
     let gaps = session.lease_gaps();
@@ -153,7 +156,7 @@ fn nodes_belong_to_whoever_has_user_and_password() {
     let with = |user: &str, password: &str| {
         let servers =
             Servers { user: user.to_owned(), password: Secret::new(password), ..servers(&zookeepers) };
-        Session::start(servers, None).unwrap()
+        Session::start(servers, Role::Reader).unwrap()
     };
     let (empty, again, other) = (with("", ""), with("", ""), with("bcs", "secret"));
     wait_for("three sessions", START, || [&empty, &again, &other].iter().all(|s| s.client().is_some()));
@@ -196,14 +199,43 @@ fn a_watch_wakes_whoever_looks_at_that_path() {
 }
 
 #[test]
-fn an_address_another_living_process_has_is_refused_and_a_dead_ones_is_taken_over() {
+fn an_address_a_living_process_has_is_refused_and_a_dead_ones_is_taken_over() {
     let zookeepers = ZooKeepers::single();
     let first = member(&zookeepers, 1001);
     client(&first);
     let twin = ServerInfo { pid: 1, ..info(1001) };
-    let second = Session::start(servers(&zookeepers), Some(twin)).unwrap();
+    let second = Session::start(servers(&zookeepers), Role::Member(twin.clone())).unwrap();
     wait_for("the refusal", SOON, || second.fatal().is_some());
     let why = second.fatal().unwrap();
     assert!(why.contains("127.0.0.1:1001") && why.contains(&std::process::id().to_string()), "{why}");
-    assert!(permitted(&first) || first.connected());
+    assert!(first.connected());
+    second.stop();
+
+    let network = Network::to(&zookeepers.hosts()[0]);
+    let behind = Servers { hosts: vec![network.host()], ..servers(&zookeepers) };
+    let dead = Session::start(behind, Role::Member(info(1002))).unwrap();
+    client(&dead);
+    network.cut();
+    let third =
+        Session::start(servers(&zookeepers), Role::Member(ServerInfo { port: 1002, ..twin })).unwrap();
+    client(&third);
+    assert_eq!(third.fatal(), None);
+}
+
+#[test]
+fn a_frozen_leader_costs_the_lease_at_most_and_the_session_goes_on_with_the_others() {
+    let zookeepers = ZooKeepers::start(3);
+    let session = member(&zookeepers, 1001);
+    client(&session);
+    wait_for("permission", SOON, || permitted(&session));
+    let leader = zookeepers.leader();
+    zookeepers.servers[leader].freeze();
+    let frozen = Instant::now();
+    wait_for("the others elect and permit again", START, || {
+        frozen.elapsed() > TIMEOUT && permitted(&session)
+    });
+    assert!(frozen.elapsed() > TIMEOUT);
+    zookeepers.servers[leader].thaw();
+    wait_for("all three serve", START, || zookeepers.servers.iter().all(|server| server.mode().is_some()));
+    wait_for("permission", SOON, || permitted(&session));
 }

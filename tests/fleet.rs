@@ -9,7 +9,7 @@ mod zookeeper;
 
 use bcs_bkcmdb_synchronizer::config::Secret;
 use bcs_bkcmdb_synchronizer::coordination::{Coordination, Feed, Lock, ServerInfo, Servers};
-use bcs_bkcmdb_synchronizer::fleet::{self, Settings};
+use bcs_bkcmdb_synchronizer::fleet::{self, Guest, Settings};
 use bcs_bkcmdb_synchronizer::inventory::{Confirmation, Inventory};
 use bcs_bkcmdb_synchronizer::model::{Cluster, ClusterKind, Fence};
 use partition::Network;
@@ -142,7 +142,9 @@ fn thirty_clusters_are_shared_by_three_and_move_only_when_one_is_gone_for_good()
     let zookeepers = ZooKeepers::single();
     let clusters = Clusters::new(30);
     let start = |port| Instance::start(zookeepers.hosts(), port, &clusters);
-    let (one, two) = (start(1001), start(1002));
+    let one = start(1001);
+    wait_for("a master", START, || one.is_master());
+    let two = start(1002);
     settled(&[&one, &two], 30);
     let three = start(1003);
     wait_for("the newcomer is filled", SOON, || three.ids().len() == 10);
@@ -251,8 +253,33 @@ fn a_zookeeper_that_forgot_everything_is_filled_again_and_fences_still_grow() {
 }
 
 #[test]
+fn a_command_waits_for_the_lock_like_an_instance_and_gets_no_clusters() {
+    let zookeepers = ZooKeepers::single();
+    let one = Instance::start(zookeepers.hosts(), 1001, &Clusters::new(3));
+    one.lock("a");
+    let servers = Servers {
+        hosts: zookeepers.hosts(),
+        user: String::new(),
+        password: Secret::default(),
+        session_timeout: TIMEOUT,
+    };
+    let info = ServerInfo { ip: "127.0.0.1".to_owned(), port: 1001, pid: 2, ..ServerInfo::default() };
+    let guest = Guest::start(servers, info).unwrap();
+    wait_for(
+        "the holder is known",
+        SOON,
+        || matches!(guest.acquire("a"), Lock::Pending { holder: Some(holder) } if holder == one.name),
+    );
+    one.coordination.release("a");
+    wait_for("the lock", SOON, || matches!(guest.acquire("a"), Lock::Held(fence) if open(&*fence)));
+    assert_eq!(one.coordination.assignment().workers.len(), 1);
+    guest.stop();
+    one.lock("a");
+}
+
+#[test]
 fn bcs_storage_is_found_in_order_and_followed() {
-    use bcs_bkcmdb_synchronizer::coordination::{Discovery, Session, layout};
+    use bcs_bkcmdb_synchronizer::coordination::{Discovery, Role, Session, layout};
     let zookeepers = ZooKeepers::single();
     let servers = Servers {
         hosts: zookeepers.hosts(),
@@ -264,7 +291,7 @@ fn bcs_storage_is_found_in_order_and_followed() {
     wait_for("the empty registry is reported", START, || {
         discovery.problem().is_some_and(|problem| problem.contains("no bcs-storage"))
     });
-    let author = Session::start(servers, None).unwrap();
+    let author = Session::start(servers, Role::Reader).unwrap();
     wait_for("a session", START, || author.client().is_some());
     let client = author.client().unwrap();
     client.ensure(layout::STORAGES).unwrap();

@@ -8,7 +8,7 @@ use super::client::CallError;
 use super::layout::{self, ServerInfo};
 use super::link::Servers;
 use super::looker::Looker;
-use super::session::Session;
+use super::session::{Role, Session};
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
 use std::io;
@@ -38,7 +38,7 @@ impl Discovery {
     /// # Errors
     /// The machine grants no thread.
     pub fn start(servers: Servers) -> io::Result<Self> {
-        let session = Arc::new(Session::start(servers, None)?);
+        let session = Arc::new(Session::start(servers, Role::Reader)?);
         let (wake, woken) = bounded(1);
         session.subscribe(layout::STORAGES, wake);
         let known = Arc::new(Known::default());

@@ -14,8 +14,6 @@ pub struct Member {
     pub instance: String,
     /// What it says of itself.
     pub info: ServerInfo,
-    /// Session that holds the node.
-    pub(crate) session: i64,
     /// Grows with every heartbeat.
     pub(crate) mzxid: i64,
 }
@@ -28,7 +26,7 @@ pub fn members(client: &Client, watch: bool) -> Result<Vec<Member>, CallError> {
     for node in names {
         match client.read(&layout::child(layout::MEMBERS, &node), false) {
             Ok((data, stat)) => {
-                members.push(member(node, &data, stat.ephemeral_owner, stat.mzxid));
+                members.push(member(node, &data, stat.mzxid));
             }
             Err(CallError::NoNode(_)) => {}
             Err(error) => return Err(error),
@@ -42,10 +40,10 @@ pub fn master(members: &[Member]) -> Option<&Member> {
     members.first()
 }
 
-fn member(node: String, data: &[u8], session: i64, mzxid: i64) -> Member {
+fn member(node: String, data: &[u8], mzxid: i64) -> Member {
     let info = ServerInfo::parse(data).unwrap_or_default();
     let instance = info.instance().unwrap_or_else(|| layout::plain_name(&node).to_owned());
-    Member { node, instance, info, session, mzxid }
+    Member { node, instance, info, mzxid }
 }
 
 #[cfg(test)]
@@ -60,7 +58,7 @@ mod tests {
             (b"", "10.0.0.1:8080"),
             (b"\xff\xff", "10.0.0.1:8080"),
         ] {
-            assert_eq!(member("10.0.0.1:80800000000007".to_owned(), data, 1, 1).instance, instance);
+            assert_eq!(member("10.0.0.1:80800000000007".to_owned(), data, 1).instance, instance);
         }
     }
 }

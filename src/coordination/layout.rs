@@ -16,6 +16,8 @@ pub const WORKERS: &str = "/bcs/services/bkcmdb-synchronizer/worker";
 pub const LOCKS: &str = "/bcs/services/bkcmdb-synchronizer/lock";
 /// Registrations of our instances.
 pub const MEMBERS: &str = "/bcs/services/endpoints/bkcmdb-synchronizer";
+/// Registrations of commands that take a lock for a while and are no workers.
+pub const GUESTS: &str = "/bcs/services/bkcmdb-synchronizer/guest";
 /// Registrations of bcs-storage.
 pub const STORAGES: &str = "/bcs/services/endpoints/storage";
 

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zookeeper::{CreateMode, Stat};
 
 /// Time between two looks when nothing wakes us, and after a failed one.
@@ -52,7 +52,8 @@ impl Locks {
         session.subscribe(layout::LOCKS, wake);
         let shared = Arc::new(Shared { session, info, book: Mutex::default() });
         let seen = Arc::clone(&shared);
-        let looker = Looker::start("zk locks", woken, move || match seen.look() {
+        let mut checked = None;
+        let looker = Looker::start("zk locks", woken, move || match seen.look(&mut checked) {
             Ok(()) => CHECK,
             Err(error) => {
                 log::debug!("locks: {error}");
@@ -100,7 +101,10 @@ impl Locks {
 }
 
 impl Shared {
-    fn look(&self) -> Result<(), CallError> {
+    /// Looks at all locks; at those that are held and stand only if `checked` is long ago, because
+    /// every lock of the whole fleet wakes us when it comes or goes.
+    fn look(&self, checked: &mut Option<Instant>) -> Result<(), CallError> {
+        let check_all = checked.is_none_or(|last| last.elapsed() >= CHECK);
         let wanted: Vec<(String, Arc<LockFence>)> = {
             let book = self.book.lock();
             book.wanted.iter().map(|(id, fence)| (id.clone(), Arc::clone(fence))).collect()
@@ -118,7 +122,12 @@ impl Shared {
                 log::warn!("{id}: the lock was removed by somebody else");
                 fence.lower(None);
             }
-            self.settle(&client, &id, &fence, standing.contains(&id))?;
+            if check_all || fence.held().is_none() {
+                self.settle(&client, &id, &fence, standing.contains(&id))?;
+            }
+        }
+        if check_all {
+            *checked = Some(Instant::now());
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub use layout::ServerInfo;
 pub use link::Servers;
 pub use lock::Locks;
 pub(crate) use looker::Looker;
-pub use session::Session;
+pub use session::{Role, Session};
 pub use standalone::Standalone;
 pub use view::read as read_assignment;
 

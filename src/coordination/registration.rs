@@ -40,26 +40,29 @@ pub(super) struct Registration {
     pub hold: Duration,
 }
 
-/// Makes sure the tree exists, waits until nobody else has our address, and registers.
-/// `known_root` is the root node this process saw before. `pause` waits that long and tells whether
+/// Makes sure the tree exists, waits until nobody else has our address (a guest shares it with its
+/// service), and registers. `known_root` is the root node this process saw before. `pause` waits that long and tells whether
 /// to go on.
 pub(super) fn register(
     client: &Client,
+    parent: &str,
     info: &ServerInfo,
     known_root: Option<Root>,
     pause: &mut dyn FnMut(Duration) -> bool,
 ) -> Result<Registration, RegistrationError> {
     let made_root = client.ensure(layout::ROOT)?;
-    for path in [layout::CLUSTERS, layout::WORKERS, layout::LOCKS, layout::MEMBERS] {
+    for path in [layout::CLUSTERS, layout::WORKERS, layout::LOCKS, parent] {
         client.ensure(path)?;
     }
     let instance = info.instance().unwrap_or_default();
-    await_address(client, &instance, info, pause)?;
-    let prefix = layout::child(layout::MEMBERS, &instance);
+    if parent == layout::MEMBERS {
+        await_address(client, &instance, info, pause)?;
+    }
+    let prefix = layout::child(parent, &instance);
     let data = serde_json::to_vec(info).unwrap_or_default();
     let path = match client.create(&prefix, &data, CreateMode::EphemeralSequential) {
         Ok(path) => path,
-        Err(CallError::Lost(path)) => find_ours(client)?.ok_or(CallError::Lost(path))?,
+        Err(CallError::Lost(path)) => find_ours(client, parent)?.ok_or(CallError::Lost(path))?,
         Err(error) => return Err(error.into()),
     };
     let gone = |path: &str| CallError::NoNode(path.to_owned());
@@ -79,9 +82,15 @@ fn hold(new: bool, age: Duration, timeout: Duration) -> Duration {
     if new { timeout } else { timeout.saturating_sub(age) }
 }
 
-fn find_ours(client: &Client) -> Result<Option<String>, CallError> {
-    let found = members(client, false)?.into_iter().find(|member| member.session == client.session());
-    Ok(found.map(|member| layout::child(layout::MEMBERS, &member.node)))
+/// Our node, when it is not known whether it was created.
+fn find_ours(client: &Client, parent: &str) -> Result<Option<String>, CallError> {
+    for name in client.children(parent, false)? {
+        let path = layout::child(parent, &name);
+        if client.stat(&path)?.is_some_and(|stat| stat.ephemeral_owner == client.session()) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns once nobody but us is registered under our address: an ended process stays registered

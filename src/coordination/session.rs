@@ -9,7 +9,7 @@
 use super::client::{CallError, Client};
 use super::clock::boottime;
 use super::fence::Root;
-use super::layout::ServerInfo;
+use super::layout::{self, ServerInfo};
 use super::lease::Lease;
 use super::link::Servers;
 use super::registration::{Registration, RegistrationError, register};
@@ -29,6 +29,28 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How long a stop waits for the thread; it may be resolving a name.
 const STOP_GRACE: Duration = Duration::from_millis(800);
 
+/// What a session is for.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// It only reads, and has no lease.
+    Reader,
+    /// It is a worker of the fleet and may become its master.
+    Member(ServerInfo),
+    /// It takes locks for a while and is neither.
+    Guest(ServerInfo),
+}
+
+impl Role {
+    /// Where it registers, and as what.
+    fn registration(&self) -> Option<(&'static str, &ServerInfo)> {
+        match self {
+            Self::Reader => None,
+            Self::Member(info) => Some((layout::MEMBERS, info)),
+            Self::Guest(info) => Some((layout::GUESTS, info)),
+        }
+    }
+}
+
 /// A supervised session. Stops when dropped.
 pub struct Session {
     shared: Arc<Shared>,
@@ -45,7 +67,7 @@ struct Thread {
 
 struct Shared {
     servers: Servers,
-    info: Option<ServerInfo>,
+    role: Role,
     lease: Lease,
     state: Mutex<State>,
     wakers: Arc<Wakers>,
@@ -67,14 +89,14 @@ struct State {
 struct Wakers(Mutex<Vec<(String, Sender<()>)>>);
 
 impl Session {
-    /// Starts to look for a session. With `info` the instance registers and has a lease.
+    /// Starts to look for a session. One that registers has a lease.
     ///
     /// # Errors
     /// The machine grants no thread.
-    pub fn start(servers: Servers, info: Option<ServerInfo>) -> io::Result<Self> {
+    pub fn start(servers: Servers, role: Role) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             servers,
-            info,
+            role,
             lease: Lease::default(),
             state: Mutex::new(State {
                 problem: Some("no ZooKeeper session yet".to_owned()),
@@ -237,10 +259,10 @@ impl Shared {
     }
 
     fn register(&self, client: &Client, stopped: &Receiver<()>) -> Result<Option<String>, RegistrationError> {
-        let Some(info) = &self.info else { return Ok(None) };
+        let Some((parent, info)) = self.role.registration() else { return Ok(None) };
         let known_root = self.state.lock().root;
         let mut go_on = |wait| stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
-        let Registration { path, root, hold } = register(client, info, known_root, &mut go_on)?;
+        let Registration { path, root, hold } = register(client, parent, info, known_root, &mut go_on)?;
         self.state.lock().root = Some(root);
         let sent = boottime();
         self.beat(client, Some(&path))?;
@@ -289,8 +311,8 @@ impl Shared {
     }
 
     fn beat(&self, client: &Client, path: Option<&str>) -> Result<(), CallError> {
-        match (path, &self.info) {
-            (Some(path), Some(info)) => {
+        match (path, self.role.registration()) {
+            (Some(path), Some((_, info))) => {
                 client.write(path, &serde_json::to_vec(info).unwrap_or_default(), None).map(drop)
             }
             _ => client.stat("/").map(drop),
@@ -298,7 +320,7 @@ impl Shared {
     }
 
     fn sound(&self, client: &Client, sent: Duration) {
-        if self.info.is_some() {
+        if self.role.registration().is_some() {
             self.lease.renew(client.session(), client.timeout(), sent, boottime());
         }
         if self.state.lock().problem.take().is_some() {

@@ -80,7 +80,6 @@ mod tests {
             node: "w10000000001".to_owned(),
             instance: "w1".to_owned(),
             info: ServerInfo { version: "7".to_owned(), ..ServerInfo::default() },
-            session: 1,
             mzxid: 1,
         };
         let lists = BTreeMap::from([

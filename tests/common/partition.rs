@@ -1,5 +1,7 @@
 //! A network between one instance and ZooKeeper that a test can take away.
 
+#![allow(dead_code)] // every test file uses its own part of it
+
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
