@@ -136,7 +136,9 @@ fn report(world: &World, verdict: &Verdict) -> String {
     for entry in world.unreadable.iter().take(20) {
         report += &format!("\nno pod: entry {}: {}", entry.number, entry.reason);
     }
-    verdict.reasons.iter().for_each(|reason| report += &format!("\nnot as it is: {reason}"));
+    for (reason, count) in &verdict.reasons {
+        report += &format!("\n{count} {reason}");
+    }
     format!("{report}\n{verdict}")
 }
 

@@ -5,16 +5,18 @@
 //! waits for a host, and the CMDB holds nothing else. Pure: both sides come in as data.
 
 use super::storage::Document;
-use crate::convert::{Converter, InvalidDocument, Settings};
+use crate::convert::{Converter, Settings};
 use crate::model::{ClusterKind, Field, Modules, Observation, ObservedPod};
 use crate::sync::snapshot::RejectedRecord;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 /// Differences and reasons that are shown; the rest is counted.
 const SHOWN: usize = 20;
+/// The CMDB's code for a duplicate (protocol.md 2).
+const DUPLICATE: i64 = 1_199_014;
 /// Bytes of a value that a difference shows.
 const VALUE_SHOWN: usize = 160;
 
@@ -60,8 +62,8 @@ pub struct Verdict {
     pub rows: Vec<Row>,
     /// The first differences, in words.
     pub differences: Vec<String>,
-    /// The first reasons why something is not recorded, in words.
-    pub reasons: Vec<String>,
+    /// Why something is not recorded as it is, in words, and how often; the first reasons.
+    pub reasons: BTreeMap<String, usize>,
     /// Records that belong to no living pod.
     pub strays: usize,
 }
@@ -105,15 +107,30 @@ impl Verdict {
         self.strays += 1;
     }
 
-    fn explains(&mut self, row: &Row, reason: &str) {
-        if self.reasons.len() < SHOWN {
-            self.reasons.push(format!("{}: {reason}", row.cluster));
+    fn explains(&mut self, reason: String) {
+        if self.reasons.len() < SHOWN || self.reasons.contains_key(&reason) {
+            *self.reasons.entry(reason).or_default() += 1;
         }
     }
 }
 
-/// Records of the CMDB by business, cluster and uuid.
-type Records<'a> = HashMap<(i64, String, String), &'a Value>;
+/// The CMDB's side.
+#[derive(Default)]
+struct Recorded<'a> {
+    /// Records no pod was found for yet, by business, cluster and uuid.
+    left: HashMap<(i64, String, String), &'a Value>,
+    /// Every uuid, and every cluster, namespace and name: what can make a duplicate.
+    uuids: HashSet<String>,
+    names: HashSet<[String; 3]>,
+}
+
+impl Recorded<'_> {
+    /// Whether a record stands in the way of this pod of `cluster`.
+    fn holds(&self, cluster: &str, pod: &ObservedPod) -> bool {
+        let name = [cluster, &pod.record.namespace, &pod.record.name].map(str::to_owned);
+        self.uuids.contains(&pod.record.uuid) || self.names.contains(&name)
+    }
+}
 
 /// Compares the clusters with all records of their businesses.
 pub fn judge(
@@ -123,19 +140,23 @@ pub fn judge(
     settings: &Settings,
 ) -> Verdict {
     let mut verdict = Verdict::default();
-    let mut left: Records<'_> = HashMap::new();
+    let mut recorded = Recorded::default();
     for record in records {
         let biz = record["bk_biz_id"].as_i64().unwrap_or(0);
-        let key = (biz, text(record, "bk_pod_cluster"), text(record, "bk_pod_uuid"));
-        if left.insert(key, record).is_some() {
+        let of = |name| text(record, name);
+        recorded.uuids.insert(of("bk_pod_uuid"));
+        recorded.names.insert([of("bk_pod_cluster"), of("bk_pod_namespace"), of("bk_pod_name")]);
+        let key = (biz, of("bk_pod_cluster"), of("bk_pod_uuid"));
+        if recorded.left.insert(key, record).is_some() {
             verdict.stray(record, "is in the CMDB twice");
         }
     }
     for cluster in clusters {
-        let row = judge_cluster(cluster, &mut left, modules.get(&cluster.bk_biz_id), settings, &mut verdict);
+        let modules = modules.get(&cluster.bk_biz_id);
+        let row = judge_cluster(cluster, &mut recorded, modules, settings, &mut verdict);
         verdict.rows.push(row);
     }
-    for record in left.into_values() {
+    for record in recorded.left.into_values() {
         verdict.stray(record, "is in the CMDB, and not in the storage");
     }
     verdict
@@ -143,7 +164,7 @@ pub fn judge(
 
 fn judge_cluster(
     cluster: &ClusterSide,
-    left: &mut Records<'_>,
+    recorded: &mut Recorded<'_>,
     modules: Option<&Modules>,
     settings: &Settings,
     verdict: &mut Verdict,
@@ -163,39 +184,41 @@ fn judge_cluster(
                 continue;
             }
             Err(invalid) => {
-                judge_invalid(&invalid, &mut row, verdict);
+                row.invalid += 1;
+                verdict.explains(format!("invalid: {}", invalid.reason));
                 continue;
             }
         };
         let uuid = pod.record.uuid.clone();
         let shown = refused.get(uuid.as_str()).map_or(&[][..], Vec::as_slice);
-        let record = left.remove(&(cluster.bk_biz_id, cluster.id.clone(), uuid));
-        judge_pod(&pod, record, shown, &mut row, verdict);
+        let record = recorded.left.remove(&(cluster.bk_biz_id, cluster.id.clone(), uuid));
+        let held = recorded.holds(&cluster.id, &pod);
+        judge_pod(&pod, (record, held), shown, &mut row, verdict);
     }
     row
 }
 
-fn judge_invalid(invalid: &InvalidDocument, row: &mut Row, verdict: &mut Verdict) {
-    row.invalid += 1;
-    verdict.explains(row, &invalid.to_string());
-}
-
+/// Judges one pod by its record, whether there is any record it could collide with, and what is
+/// shown about it.
 fn judge_pod(
     pod: &ObservedPod,
-    record: Option<&Value>,
+    (record, held): (Option<&Value>, bool),
     refused: &[&RejectedRecord],
     row: &mut Row,
     verdict: &mut Verdict,
 ) {
     let identity = format!("{}/{} {}", pod.record.namespace, pod.record.name, pod.record.uuid);
-    let rejected = refused.iter().find(|shown| shown.kind == "rejected");
-    if let Some(shown) = refused.first() {
+    for shown in refused {
         let (field, code, message) = (&shown.field, shown.code, &shown.message);
-        verdict.explains(row, &format!("{identity} {}: {field} {code} {message:.VALUE_SHOWN$}", shown.kind));
+        verdict.explains(format!("{}: {field} {code} {message:.VALUE_SHOWN$}", shown.kind));
     }
+    let rejected = refused.iter().find(|shown| shown.kind == "rejected");
     match (record, rejected) {
         // One that lost its host stays recorded with the last one.
         _ if !pod.scheduled => row.waiting += 1,
+        (_, Some(shown)) if shown.code == DUPLICATE && !held => {
+            verdict.differs(row, format!("{identity} is rejected as a duplicate of nothing"));
+        }
         (_, Some(_)) => row.rejected += 1,
         (None, None) => verdict.differs(row, format!("{identity} is missing in the CMDB")),
         (Some(record), None) => {
@@ -378,6 +401,14 @@ mod tests {
         let waiting = Row { waiting: 1, ..Row::default() };
         check(pod("u", ""), |_| {}, vec![], waiting.clone());
         check(pod("u", ""), |records| records.clear(), vec![], waiting);
+    }
+
+    #[test]
+    fn a_duplicate_needs_something_it_duplicates() {
+        let refused = || vec![RejectedRecord { code: DUPLICATE, ..refused("rejected", "") }];
+        check(pod("u", "1.1.1.1"), |records| records.clear(), refused(), row(0, 1));
+        let held = |records: &mut Vec<Value>| records[0]["bk_pod_uuid"] = "other".into();
+        check(pod("u", "1.1.1.1"), held, refused(), Row { rejected: 1, ..row(0, 1) });
     }
 
     #[test]
