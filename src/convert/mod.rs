@@ -32,6 +32,7 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 
+use crate::config::Config;
 use crate::model::{ClusterKind, DeletedPod, Field, FieldKind, Modules, Observation, ObservedPod, PodRecord};
 use envelope::{Document, Envelope, Identified};
 pub use repair::Repairs;
@@ -49,6 +50,18 @@ pub struct Settings {
     pub default_set: String,
     /// Module of a pod without matching annotations.
     pub default_module: String,
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        Self {
+            cloud_id: config.cloud_id,
+            time_zone: config.time_zone.clone(),
+            text_limit: config.text_limit,
+            default_set: config.default_set.clone(),
+            default_module: config.default_module.clone(),
+        }
+    }
 }
 
 /// Turns storage documents of one cluster into records. Immutable: threads may share it.

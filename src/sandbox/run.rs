@@ -41,13 +41,7 @@ fn sandbox(options: &Options) -> Result<bool, String> {
     }
     let mut world = World::start(options)?;
     let config = world.synchronizer_config(options)?;
-    let settings = Settings {
-        cloud_id: config.cloud_id,
-        time_zone: config.time_zone.clone(),
-        text_limit: config.text_limit,
-        default_set: config.default_set.clone(),
-        default_module: config.default_module.clone(),
-    };
+    let settings = Settings::from(&config);
     let service = Service::start(config).map_err(|error| format!("synchronizer: {error}"))?;
     say(&addresses(&world, &service));
     let source = service.source();

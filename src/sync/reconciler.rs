@@ -296,13 +296,7 @@ impl Shared {
         stopped: crossbeam::channel::Receiver<()>,
     ) -> Self {
         let config = &common.config;
-        let settings = convert::Settings {
-            cloud_id: config.cloud_id,
-            time_zone: config.time_zone.clone(),
-            text_limit: config.text_limit,
-            default_set: config.default_set.clone(),
-            default_module: config.default_module.clone(),
-        };
+        let settings = convert::Settings::from(&**config);
         let guard = GuardSettings {
             percent: config.delete_guard_percent,
             min: config.delete_guard_min,
