@@ -214,10 +214,8 @@ impl Shared {
             match self.one_session(stopped, &mut pause) {
                 Ok(()) => return,
                 Err(problem) => {
-                    log::warn!("{problem}");
-                    let mut state = self.state.lock();
-                    state.problem = Some(problem);
-                    if state.fatal.is_some() {
+                    self.doubt(&problem);
+                    if self.state.lock().fatal.is_some() {
                         return;
                     }
                 }
@@ -329,9 +327,12 @@ impl Shared {
         }
     }
 
+    /// Shows a problem, and logs it unless it is the one that is shown already.
     fn doubt(&self, problem: &str) {
-        log::warn!("{problem}");
-        self.state.lock().problem = Some(problem.to_owned());
+        let before = self.state.lock().problem.replace(problem.to_owned());
+        if before.as_deref() != Some(problem) {
+            log::warn!("{problem}");
+        }
     }
 
     fn publish(&self, current: Option<(&Arc<Client>, Option<&str>)>) {

@@ -115,8 +115,11 @@ impl Shared {
     /// One look with its report; the time until the next one.
     fn turn(&self, master: &mut Option<Master>) -> Duration {
         let outcome = self.look(master);
+        if outcome == Err(CallError::SessionOver) {
+            *master = None;
+        }
         let mut report = self.report.lock();
-        report.master = master.is_some() && outcome.is_ok();
+        report.master = master.is_some();
         report.problems = master.as_ref().map_or_else(Vec::new, |master| master.problems.clone());
         self.puller.set_active(master.is_some());
         match outcome {
