@@ -19,6 +19,8 @@ mod guard;
 mod lane;
 mod ledger;
 mod schedule;
+#[cfg(test)]
+mod testkit;
 
 pub use backoff::Backoff;
 pub use event_queue::{EventQueue, Pushed, QueuedEvent};

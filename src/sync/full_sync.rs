@@ -12,7 +12,7 @@ use crate::cmdb::CmdbError;
 use crate::config::SyncPolicy;
 use crate::model::{Modules, Observation, ObservedPod};
 use crate::plan::{Acked, Cause, Moment, Order, OrderKind, Outcome, Source};
-use crate::storage::StorageError;
+use crate::storage::{Listing, StorageError};
 use crossbeam::select;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -194,6 +194,19 @@ impl<'a> Run<'a> {
         let _gate = shared.gate.lock();
         self.flush_senders()?;
         self.list_cmdb()?;
+        let listed = self.list_storage(&mut listing);
+        let held_back = match listed {
+            Ok(()) => self.missing(causes),
+            Err(error) => Err(error),
+        };
+        // What was compared is wanted from now on, and no event tells it again.
+        self.send_rest()?;
+        held_back
+    }
+
+    /// Every page of the storage against the ledger.
+    fn list_storage(&mut self, listing: &mut Listing) -> Result<(), SyncError> {
+        let shared = self.shared;
         loop {
             let mut pods = Vec::new();
             let mut invalid = 0;
@@ -211,12 +224,9 @@ impl<'a> Run<'a> {
             self.invalid += invalid;
             self.compare(pods)?;
             if page.is_none() {
-                break;
+                return Ok(());
             }
         }
-        let held_back = self.missing(causes)?;
-        self.send_rest()?;
-        Ok(held_back)
     }
 
     fn flush_senders(&self) -> Result<(), SyncError> {
@@ -313,7 +323,8 @@ impl<'a> Run<'a> {
                 missing.total
             );
         }
-        decision.carry_out.into_iter().try_for_each(|order| self.buffer(order))?;
+        let certain = missing.doomed.into_iter();
+        certain.chain(decision.carry_out).try_for_each(|order| self.buffer(order))?;
         Ok(decision.held_back)
     }
 

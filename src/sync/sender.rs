@@ -5,17 +5,17 @@
 //! but the request itself.
 
 use super::problems::Problem;
-use super::shared::{Message, Shared};
+use super::shared::Shared;
 use super::snapshot::DeletedRecord;
 use super::stats::Stats;
 use crate::cmdb::{CmdbError, StoredRecord};
 use crate::config::SyncPolicy;
 use crate::model::{Field, Modules, Observation, PodRecord};
 use crate::plan::{
-    Cause, Effect, Failure, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, PointRead, Proof, Step,
-    Stored,
+    Cause, Effect, Failure, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, Order, PointRead, Proof,
+    Step, Stored,
 };
-use crossbeam::channel::{Sender, TryRecvError};
+use crossbeam::channel::TryRecvError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,6 @@ pub(super) struct SenderShard<'a> {
     lane: Lane,
     prints: Fingerprinter,
     epoch: u64,
-    flushes: Vec<Sender<()>>,
     /// Set when the cluster stops: what is ready may still be written until then.
     drain_until: Option<Instant>,
 }
@@ -50,7 +49,7 @@ impl<'a> SenderShard<'a> {
         let prints = shared.ledger.lock().prints();
         let epoch = shared.fence.epoch();
         let lane = Lane::new(settings, fastrand::u64(..));
-        Self { shared, number, lane, prints, epoch, flushes: Vec::new(), drain_until: None }
+        Self { shared, number, lane, prints, epoch, drain_until: None }
     }
 
     /// Works until the cluster stops and what is ready is written, or the grace is over.
@@ -68,16 +67,13 @@ impl<'a> SenderShard<'a> {
             self.publish();
             match step {
                 Step::Wait(until) => {
-                    for done in self.flushes.drain(..) {
-                        // Whoever asked may have given up meanwhile.
-                        let _ = done.send(());
-                    }
+                    self.answer_flushes();
                     if self.drain_until.is_some() {
                         return;
                     }
                     self.sleep(until);
                 }
-                Step::Feed(pod) => self.shared.push(Observation::Pod(pod)),
+                Step::Hint(order) => self.shared.push_hint(order),
                 step => self.carry_out(step),
             }
         }
@@ -92,19 +88,27 @@ impl<'a> SenderShard<'a> {
         let shard = &self.shared.shards[self.number];
         while self.lane.has_room() {
             match shard.receiver.try_recv() {
-                Ok(message) => self.hear(message),
+                Ok(orders) => self.hear(orders),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
             }
         }
     }
 
-    fn hear(&mut self, message: Message) {
-        match message {
-            Message::Orders(orders) => {
-                self.shared.shards[self.number].received(orders.len());
-                orders.into_iter().for_each(|order| self.lane.add(order));
-            }
-            Message::Flush(done) => self.flushes.push(done),
+    fn hear(&mut self, orders: Vec<Order>) {
+        self.shared.shards[self.number].received(orders.len());
+        let ledger = self.shared.ledger.lock();
+        orders.into_iter().for_each(|order| self.lane.add(order, &ledger));
+    }
+
+    /// Nothing can be done now. What a full lane leaves in the channel has to wait as well.
+    fn answer_flushes(&self) {
+        let shard = &self.shared.shards[self.number];
+        if self.lane.has_room() && !shard.receiver.is_empty() {
+            return;
+        }
+        for done in shard.flushes.try_iter() {
+            // Whoever asked may have given up meanwhile.
+            let _ = done.send(());
         }
     }
 
@@ -120,8 +124,12 @@ impl<'a> SenderShard<'a> {
         let now = self.shared.clock.now();
         let wait = until.map_or(IDLE, |until| until.saturating_sub(now).min(IDLE));
         let shard = &self.shared.shards[self.number];
+        // A lane without room lets the orders wait where they are bounded.
+        let never = crossbeam::channel::never();
+        let orders = if self.lane.has_room() { &shard.receiver } else { &never };
         crossbeam::select! {
-            recv(shard.receiver) -> message => if let Ok(message) = message { self.hear(message) },
+            recv(orders) -> orders => if let Ok(orders) = orders { self.hear(orders) },
+            recv(shard.flush_wake.receiver) -> _ => {}
             recv(self.shared.stopped) -> _ => {}
             default(wait) => {}
         }
@@ -138,7 +146,7 @@ impl<'a> SenderShard<'a> {
             Step::Create(uuids) => self.create(&uuids),
             Step::Update { uuid, fields } => self.update(&uuid, fields),
             Step::Delete { uuid, proof } => self.delete(&uuid, proof),
-            Step::Wait(_) | Step::Feed(_) => Vec::new(),
+            Step::Wait(_) | Step::Hint(_) => Vec::new(),
         };
         self.shared.stats.in_flight.fetch_sub(1, Relaxed);
         self.react(effects);
@@ -308,7 +316,7 @@ impl<'a> SenderShard<'a> {
                 shared.schedule.lock().listing_missed(shared.clock.now());
                 shared.sync_wake.wake();
             }
-            Effect::FoundGone { storage_id } => self.found_gone(&storage_id),
+            Effect::FoundGone { storage_id, recorded } => self.found_gone(&storage_id, recorded),
             Effect::RefreshTopology => self.refresh_topology(),
             Effect::Wrote { created, received } => {
                 let counter = if created { &shared.stats.created } else { &shared.stats.updated };
@@ -339,9 +347,9 @@ impl<'a> SenderShard<'a> {
     }
 
     /// A full sync noticed what no event told.
-    fn found_gone(&self, storage_id: &str) {
+    fn found_gone(&self, storage_id: &str, recorded: bool) {
         let shared = self.shared;
-        {
+        if recorded {
             let mut stats = shared.stats.full_sync.lock();
             stats.deleted += 1;
             stats.totals[2] += 1;

@@ -54,19 +54,16 @@ impl Wake {
     }
 }
 
-/// What a sender shard hears.
-pub(super) enum Message {
-    /// Work, in order.
-    Orders(Vec<Order>),
-    /// Answer once nothing is left that could be done now.
-    Flush(Sender<()>),
-}
-
 /// The way to a sender shard. Unbounded as a channel; its producers, who hold the gate, keep it
 /// within [`Shard::room`].
 pub(super) struct Shard {
-    sender: Sender<Message>,
-    pub receiver: Receiver<Message>,
+    sender: Sender<Vec<Order>>,
+    /// Work, in order.
+    pub receiver: Receiver<Vec<Order>>,
+    flush_sender: Sender<Sender<()>>,
+    /// Who wants a sign once nothing is left that could be done now.
+    pub flushes: Receiver<Sender<()>>,
+    pub flush_wake: Wake,
     /// Orders on their way to the shard.
     waiting: AtomicUsize,
     /// Uuids the shard works on.
@@ -77,7 +74,18 @@ pub(super) struct Shard {
 impl Shard {
     fn new(limit: usize) -> Self {
         let (sender, receiver) = unbounded();
-        Self { sender, receiver, waiting: AtomicUsize::new(0), open: AtomicUsize::new(0), limit }
+        let (flush_sender, flushes) = unbounded();
+        let flush_wake = Wake::new();
+        Self {
+            sender,
+            receiver,
+            flush_sender,
+            flushes,
+            flush_wake,
+            waiting: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            limit,
+        }
     }
 
     /// Whether further work may be sent.
@@ -93,7 +101,7 @@ impl Shard {
     pub fn send(&self, orders: Vec<Order>) {
         self.waiting.fetch_add(orders.len(), Relaxed);
         // A shard that has stopped needs no orders: the ledger goes with it.
-        let _ = self.sender.send(Message::Orders(orders));
+        let _ = self.sender.send(orders);
     }
 
     pub fn received(&self, orders: usize) {
@@ -103,7 +111,8 @@ impl Shard {
     /// Asks for a sign once nothing is left to do now.
     pub fn flush(&self) -> Receiver<()> {
         let (done, flushed) = bounded(1);
-        let _ = self.sender.send(Message::Flush(done));
+        let _ = self.flush_sender.send(done);
+        self.flush_wake.wake();
         flushed
     }
 }

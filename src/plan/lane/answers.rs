@@ -2,7 +2,7 @@
 
 use super::refusals::DUPLICATES_IN_A_ROW;
 use super::{Effect, Failure, Holder, Lane, MODULE_UNKNOWN, PointRead, Stored};
-use crate::plan::{Acked, FieldSet, Ledger, Moment, OrderKind, Proof, Source, Verdict};
+use crate::plan::{Acked, FieldSet, Ledger, Moment, OrderKind, Proof, Source};
 use std::time::Duration;
 
 /// Codes of a whole create-many that, like [`MODULE_UNKNOWN`], blame the module of one record; the
@@ -21,17 +21,10 @@ impl Lane {
         now: Moment,
         ledger: &mut Ledger,
     ) -> Vec<Effect> {
+        let counts = ledger.read_counts(uuid);
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let missing = job.verify.unwrap_or(false);
         let mut effects = Vec::new();
-        if let PointRead::Pod(_) | PointRead::Gone = read
-            && job.outdated(uuid, &read, ledger)
-        {
-            // The gate took something about this uid in while the storage was asked: ask again.
-            job.verify.get_or_insert(false);
-            self.resume(uuid);
-            return effects;
-        }
         match read {
             PointRead::Failed(message) => {
                 job.verify.get_or_insert(false);
@@ -42,6 +35,10 @@ impl Lane {
                 job.verify.get_or_insert(false);
                 self.park(uuid.to_owned(), now + UNUSABLE);
                 return vec![Effect::Retry { message }];
+            }
+            _ if !counts => {
+                // The gate took something about this uid in while the storage was asked: ask again.
+                job.verify.get_or_insert(false);
             }
             PointRead::Pod(pod) if pod.record.uuid == uuid => {
                 job.verify = None;
@@ -59,8 +56,8 @@ impl Lane {
                         _ => effects.push(Effect::Hint(order)),
                     }
                 }
-                if decision.verdict != Verdict::Write {
-                    job.evict = None;
+                if job.wanted.is_none() {
+                    job.give_up_write();
                 }
             }
             PointRead::Pod(pod) => {
@@ -69,7 +66,7 @@ impl Lane {
                 }
                 self.doomed(uuid, Proof::Superseded { by: pod.record.uuid.clone() }, ledger);
                 if let Some(job) = self.jobs.get_mut(uuid) {
-                    job.successor = Some(pod);
+                    job.successor = Some(pod.record.uuid);
                 }
             }
             PointRead::Gone => {
@@ -86,11 +83,8 @@ impl Lane {
     fn doomed(&mut self, uuid: &str, proof: Proof, ledger: &mut Ledger) {
         ledger.doom(uuid);
         if let Some(job) = self.jobs.get_mut(uuid) {
+            job.give_up_write();
             job.verify = None;
-            job.wanted = None;
-            job.evict = None;
-            job.find_holder = false;
-            job.replace = false;
             job.successor = None;
             job.doom = Some(proof);
         }
@@ -106,7 +100,7 @@ impl Lane {
     ) -> Vec<Effect> {
         let found = match answer {
             Ok(found) => found,
-            Err(failure) => return self.failed(uuid, failure, now, ledger),
+            Err(failure) => return self.failed(uuid, failure.of_a_read(), now, ledger),
         };
         self.count_answer();
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
@@ -116,11 +110,18 @@ impl Lane {
             None => ledger.learn(uuid, Acked::Absent),
         }
         let sent = std::mem::take(&mut job.immutable_sent);
-        match (&job.wanted, &found) {
-            (Some(wanted), Some(stored)) => {
-                job.replace = sent && stored.fingerprint.difference(&wanted.fingerprint).only_immutable();
+        if let (Some(wanted), Some(stored)) = (&job.wanted, &found) {
+            let left = stored.fingerprint.difference(&wanted.fingerprint);
+            job.replace = sent && left.only_immutable();
+            if job.replace && !self.settings.deletes {
+                let message = "the CMDB does not change this field, and sync_policy upsert-only does not \
+                               replace the record"
+                    .to_owned();
+                return self.refuse(uuid, left.iter().next(), 0, message, now, ledger);
             }
-            (Some(_), None) => {}
+        }
+        match (&job.wanted, &found) {
+            (Some(_), _) => {}
             (None, found) if job.doom.is_none() => {
                 // Only a look whether something landed late: whatever is not as wanted is read anew.
                 let as_wanted = match (ledger.desired(uuid), found) {
@@ -186,7 +187,7 @@ impl Lane {
             if matches!(code, MODULE_UNKNOWN | MODULE_QUERY_FAILED | INTERNAL_PANIC) {
                 effects.push(Effect::RefreshTopology);
             } else if matches!(failure, Failure::Later { .. }) {
-                self.count_failure(true, now);
+                self.count_failure(&uuids[0], true, now);
             }
             effects.push(Effect::Retry { message: failure.to_string() });
             uuids.iter().rev().for_each(|uuid| self.resume(uuid));
@@ -252,8 +253,12 @@ impl Lane {
         now: Moment,
         ledger: &mut Ledger,
     ) -> Vec<Effect> {
-        if let Err(failure) = answer {
-            return self.failed(uuid, failure, now, ledger);
+        match answer {
+            Ok(()) => {}
+            Err(Failure::Refused { code, message, .. }) => {
+                return self.delete_refused(uuid, code, &message, now, ledger);
+            }
+            Err(failure) => return self.failed(uuid, failure, now, ledger),
         }
         self.count_answer();
         ledger.learn(uuid, Acked::Absent);
@@ -275,7 +280,7 @@ impl Lane {
     ) -> Vec<Effect> {
         let (by_uuid, by_name) = match answer {
             Ok(found) => found,
-            Err(failure) => return self.failed(uuid, failure, now, ledger),
+            Err(failure) => return self.failed(uuid, failure.of_a_read(), now, ledger),
         };
         self.count_answer();
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
@@ -285,6 +290,10 @@ impl Lane {
                 ledger.learn(uuid, Acked::Present(ours.fingerprint));
                 None
             }
+            (Some(old), _) | (None, Some(old)) if old.our_cluster && !self.settings.deletes => Some(format!(
+                "it is held by the record of uuid {}, which sync_policy upsert-only keeps",
+                old.uuid
+            )),
             (Some(old), _) if old.our_cluster => {
                 job.evict = Some(Box::new(old));
                 None
@@ -312,12 +321,6 @@ impl Lane {
                     .to_owned(),
             ),
         };
-        let refusal = match (&job.evict, self.settings.deletes) {
-            (Some(_), false) => {
-                Some("its name is held by a record that sync_policy upsert-only keeps".to_owned())
-            }
-            _ => refusal,
-        };
         match refusal {
             Some(message) => self.refuse(uuid, None, 1_199_014, message, now, ledger),
             None => {
@@ -336,8 +339,12 @@ impl Lane {
         now: Moment,
         ledger: &mut Ledger,
     ) -> Vec<Effect> {
-        if let Err(failure) = answer {
-            return self.failed(uuid, failure, now, ledger);
+        match answer {
+            Ok(()) => {}
+            Err(Failure::Refused { code, message, .. }) => {
+                return self.delete_refused(uuid, code, &message, now, ledger);
+            }
+            Err(failure) => return self.failed(uuid, failure, now, ledger),
         }
         self.count_answer();
         let proof = if holder.our_biz {
@@ -357,5 +364,8 @@ impl Lane {
 }
 
 fn found_gone(uuid: &str, ledger: &Ledger) -> Effect {
-    Effect::FoundGone { storage_id: ledger.storage_id_of(uuid).unwrap_or_default().to_owned() }
+    Effect::FoundGone {
+        storage_id: ledger.storage_id_of(uuid).unwrap_or_default().to_owned(),
+        recorded: ledger.acked(uuid) != Acked::Absent,
+    }
 }

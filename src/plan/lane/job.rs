@@ -1,8 +1,8 @@
 //! What one uuid still needs.
 
-use super::{Holder, PointRead, Step};
-use crate::model::ObservedPod;
-use crate::plan::{Acked, Desired, FieldSet, Ledger, Moment, Order, OrderKind, Proof};
+use super::{Holder, Step};
+use crate::model::Field;
+use crate::plan::{Acked, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, OrderKind, Proof};
 
 /// The open work on one uuid, folded: however many orders arrived, this is what is left to do.
 #[derive(Debug, Default)]
@@ -13,11 +13,9 @@ pub(super) struct Job {
     pub wanted: Option<Box<Desired>>,
     /// The pod is proven gone.
     pub doom: Option<Proof>,
-    /// The pod that has its name now; told once this one's record is deleted, so that its create
-    /// meets no duplicate.
-    pub successor: Option<Box<ObservedPod>>,
-    /// What the ledger knew when the storage was asked: version and what was wanted.
-    asked_at: (Option<u64>, Option<u64>),
+    /// The uid that has its name now; looked at once this one's record is deleted, so that its
+    /// create meets no duplicate.
+    pub successor: Option<String>,
     /// The name must be read in the storage first; `true`: because a listing lacked it.
     pub verify: Option<bool>,
     /// The CMDB's record must be read first.
@@ -38,6 +36,8 @@ pub(super) struct Job {
     pub attempts: u32,
     /// Waits for this moment; `None`: in the ready queue, or being worked on.
     pub parked_until: Option<Moment>,
+    /// Its record counts among those of parked jobs.
+    pub parked_record: bool,
 }
 
 impl Job {
@@ -45,7 +45,8 @@ impl Job {
         Self { namespace: order.namespace.clone(), name: order.name.clone(), ..Self::default() }
     }
 
-    /// Folds a further order in. Returns whether it brings something to do at once.
+    /// Folds a further order in, of which the ledger still wants the result. Returns whether it
+    /// brings something to do at once.
     pub fn fold(&mut self, kind: OrderKind) -> bool {
         match kind {
             OrderKind::Write(desired) => {
@@ -70,24 +71,7 @@ impl Job {
         }
     }
 
-    /// Whether it keeps a record or a document in memory.
-    pub fn holds_record(&self) -> bool {
-        self.wanted.is_some() || self.successor.is_some()
-    }
-
-    /// Whether the ledger learnt something while the storage was asked that the answer does not
-    /// surpass.
-    pub fn outdated(&self, uuid: &str, read: &PointRead, ledger: &Ledger) -> bool {
-        let known = ledger.version_and_desired(uuid);
-        let surpasses = match read {
-            PointRead::Pod(pod) => pod.record.uuid == uuid && pod.version > known.0 && known.0.is_some(),
-            _ => false,
-        };
-        known != self.asked_at && !surpasses
-    }
-
-    fn point_read(&mut self, uuid: String, ledger: &Ledger) -> Step {
-        self.asked_at = ledger.version_and_desired(&uuid);
+    fn point_read(&self, uuid: String) -> Step {
         Step::PointRead { uuid, namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
@@ -95,44 +79,63 @@ impl Job {
     pub fn step(&mut self, uuid: &str, ledger: &Ledger, deletes: bool) -> Option<Step> {
         let uuid = uuid.to_owned();
         if self.verify.is_some() {
-            return Some(self.point_read(uuid, ledger));
+            return Some(self.point_read(uuid));
         }
         if self.read_back {
             return Some(Step::ReadBack { uuid });
-        }
-        if self.find_holder {
-            let (namespace, name) = (self.namespace.clone(), self.name.clone());
-            return Some(Step::FindHolder { uuid, namespace, name });
         }
         let acked = ledger.acked(&uuid);
         if let Some(proof) = &self.doom {
             let open = acked != Acked::Absent && deletes;
             return open.then(|| Step::Delete { uuid, proof: proof.clone() });
         }
-        if let Some(holder) = &self.evict {
-            return Some(Step::Evict { uuid, holder: holder.clone() });
-        }
         let wanted = self.wanted.as_ref()?;
         if ledger.desired(&uuid) != Some(wanted.fingerprint.total) {
             // Overtaken: by an order that is on its way, or by the end of the pod.
-            self.wanted = None;
+            self.give_up_write();
             return None;
+        }
+        if self.find_holder {
+            let (namespace, name) = (self.namespace.clone(), self.name.clone());
+            return Some(Step::FindHolder { uuid, namespace, name });
+        }
+        if let Some(holder) = &self.evict {
+            return Some(Step::Evict { uuid, holder: holder.clone() });
         }
         match acked {
             Acked::Unknown => Some(Step::ReadBack { uuid }),
             Acked::Absent if wanted.keeps_host => {
                 // Only the CMDB knew its host: without the record it must wait for one again.
-                Some(self.point_read(uuid, ledger))
+                Some(self.point_read(uuid))
             }
             Acked::Absent => Some(Step::Create(vec![uuid])),
-            Acked::Present(held) => match held.to_send(&wanted.fingerprint) {
+            Acked::Present(held) => match wanted.to_send(&held) {
                 FieldSet::EMPTY => {
-                    self.wanted = None;
+                    self.give_up_write();
                     None
                 }
                 _ if self.replace => Some(Step::Delete { uuid, proof: Proof::Replaced }),
                 fields => Some(Step::Update { uuid, fields }),
             },
         }
+    }
+
+    /// Nothing is to be written, and nothing has to make way for it.
+    pub fn give_up_write(&mut self) {
+        self.wanted = None;
+        self.find_holder = false;
+        self.evict = None;
+        self.replace = false;
+    }
+}
+
+impl Desired {
+    /// What an update of a record like `held` must send.
+    fn to_send(&self, held: &Fingerprint) -> FieldSet {
+        let mut fields = held.to_send(&self.fingerprint);
+        if self.keeps_host {
+            fields.remove(Field::HostInnerIp);
+        }
+        fields
     }
 }

@@ -8,8 +8,10 @@
 mod answers;
 mod job;
 mod refusals;
+#[cfg(test)]
+mod tests;
 
-use super::{Backoff, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, Proof};
+use super::{Acked, Backoff, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, OrderKind, Proof};
 use crate::model::{Field, ObservedPod, PodRecord};
 use job::Job;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -19,7 +21,7 @@ use std::time::Duration;
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(8));
 /// Between attempts of a lane whose CMDB does not answer: it notices within this time that it is back.
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(6));
-/// Failures in a row, each of another request, after which the lane pauses.
+/// Failures in a row, each of another uuid than the one before, after which the lane pauses.
 const FAILURES_TO_PAUSE: u32 = 3;
 /// Code of a record whose module does not exist in its business (protocol.md 2).
 const MODULE_UNKNOWN: i64 = 1_118_401;
@@ -86,9 +88,10 @@ pub enum Step {
         /// Why it may be deleted.
         proof: Proof,
     },
-    /// Hand on the pod that a point read found under the name of one that is gone now: through the
-    /// event queue, as if an event had told of it. Needs no answer.
-    Feed(Box<ObservedPod>),
+    /// Hand on to the shard of the pod that a point read found under the name of one that is gone
+    /// now. It reads for itself: since that read, events about the pod may have passed. Needs no
+    /// answer.
+    Hint(Order),
     /// Nothing until that moment, or until an order arrives.
     Wait(Option<Moment>),
 }
@@ -180,6 +183,8 @@ pub enum Effect {
     FoundGone {
         /// `_id` of its document.
         storage_id: String,
+        /// Whether the CMDB holds a record of it.
+        recorded: bool,
     },
     /// The topology should be read again.
     RefreshTopology,
@@ -228,6 +233,7 @@ pub struct Lane {
     /// Pods per create-many right now: halved when a whole call fails, doubled when one succeeds.
     batch: usize,
     failures: u32,
+    last_failed: Option<String>,
     paused_until: Option<Moment>,
     rng: fastrand::Rng,
 }
@@ -243,6 +249,7 @@ impl Lane {
             parked_records: 0,
             batch: settings.batch.max(1),
             failures: 0,
+            last_failed: None,
             paused_until: None,
             rng: fastrand::Rng::with_seed(seed),
         }
@@ -268,8 +275,14 @@ impl Lane {
         self.ready.len() < self.settings.batch.max(1) * 2
     }
 
-    /// Takes an order in.
-    pub fn add(&mut self, order: Order) {
+    /// Takes an order in. One to write what the ledger wants no more is left out: a newer one is on
+    /// its way, or this lane learnt better from a read since.
+    pub fn add(&mut self, order: Order, ledger: &Ledger) {
+        if let OrderKind::Write(desired) = &order.kind
+            && ledger.desired(&order.uuid) != Some(desired.fingerprint.total)
+        {
+            return;
+        }
         let Some(job) = self.jobs.get_mut(&order.uuid) else {
             let mut job = Job::new(&order);
             job.fold(order.kind);
@@ -294,7 +307,7 @@ impl Lane {
     }
 
     /// The next thing to do. Its answer must be given before the next call, unless it is
-    /// [`Step::Wait`] or [`Step::Feed`].
+    /// [`Step::Wait`] or [`Step::Hint`].
     pub fn next(&mut self, now: Moment, ledger: &mut Ledger) -> Step {
         self.wake_parked(now);
         if let Some(until) = self.paused_until.filter(|until| *until > now && !self.ready.is_empty()) {
@@ -303,10 +316,15 @@ impl Lane {
         while let Some(uuid) = self.ready.pop_front() {
             match self.step_of(&uuid, ledger) {
                 Some(Step::Create(first)) => return self.fill_batch(first, ledger),
-                Some(step) => return step,
+                Some(step) => {
+                    if matches!(step, Step::PointRead { .. }) {
+                        ledger.read_begins(&uuid);
+                    }
+                    return step;
+                }
                 None => {
                     if let Some(successor) = self.finish(uuid, now, ledger) {
-                        return Step::Feed(successor);
+                        return Step::Hint(successor);
                     }
                 }
             }
@@ -334,12 +352,12 @@ impl Lane {
         Step::Create(batch)
     }
 
-    /// Nothing is left to do for this uuid, except perhaps a later look. Returns the pod that has
-    /// its name now.
-    fn finish(&mut self, uuid: String, now: Moment, ledger: &mut Ledger) -> Option<Box<ObservedPod>> {
+    /// Nothing is left to do for this uuid, except perhaps a later look. Returns the order to
+    /// look at the pod that has its name now.
+    fn finish(&mut self, uuid: String, now: Moment, ledger: &mut Ledger) -> Option<Order> {
         let job = self.jobs.get_mut(&uuid)?;
-        let successor = job.successor.take();
-        if job.doom.take().is_some() && self.settings.deletes {
+        let successor = job.successor.take().and_then(|heir| ledger.expect(&heir, &job.namespace, &job.name));
+        if job.doom.take().is_some() && ledger.acked(&uuid) == Acked::Absent {
             ledger.removed(&uuid, now);
         }
         match job.recheck_at {
@@ -370,20 +388,20 @@ impl Lane {
     fn unpark(&mut self, uuid: String) {
         let Some(job) = self.jobs.get_mut(&uuid) else { return };
         job.parked_until = None;
-        self.parked_records = self.parked_records.saturating_sub(usize::from(job.holds_record()));
+        self.parked_records -= usize::from(std::mem::take(&mut job.parked_record));
         self.ready.push_back(uuid);
     }
 
     /// Parks a job. Beyond the bound its record is let go and read again when its time comes.
     fn park(&mut self, uuid: String, at: Moment) {
         let Some(job) = self.jobs.get_mut(&uuid) else { return };
-        if job.holds_record() {
+        if job.wanted.is_some() {
             if self.parked_records < self.settings.parked_records {
                 self.parked_records += 1;
+                job.parked_record = true;
             } else {
                 job.wanted = None;
-                job.successor = None;
-                job.verify = Some(job.verify.unwrap_or(false));
+                job.verify.get_or_insert(false);
             }
         }
         job.parked_until = Some(at);
@@ -405,8 +423,13 @@ impl Lane {
         self.park(uuid.to_owned(), at);
     }
 
-    /// A request failed for a reason that is not its record's.
-    fn count_failure(&mut self, heavy: bool, now: Moment) {
+    /// A request failed for a reason that is not its record's. One uuid that fails again and again
+    /// says nothing about the others, unless the failure is `heavy`: the CMDB did not answer.
+    fn count_failure(&mut self, uuid: &str, heavy: bool, now: Moment) {
+        if !heavy && self.last_failed.as_deref() == Some(uuid) {
+            return;
+        }
+        self.last_failed = Some(uuid.to_owned());
         let least = if heavy { FAILURES_TO_PAUSE } else { 0 };
         self.failures = (self.failures + 1).max(least);
         if self.failures >= FAILURES_TO_PAUSE {
@@ -418,6 +441,7 @@ impl Lane {
     /// A request got a definite answer.
     fn count_answer(&mut self) {
         self.failures = 0;
+        self.last_failed = None;
         self.paused_until = None;
     }
 }

@@ -28,7 +28,7 @@ impl Lane {
         let message = failure.to_string();
         match failure {
             Failure::Unreachable(_) => {
-                self.count_failure(true, now);
+                self.count_failure(uuid, true, now);
                 self.resume(uuid);
             }
             Failure::Fenced(_) => {
@@ -36,15 +36,15 @@ impl Lane {
                 self.resume(uuid);
             }
             Failure::Ambiguous(_) => {
-                self.count_failure(true, now);
+                self.count_failure(uuid, true, now);
                 self.in_doubt(uuid, now, ledger);
             }
             Failure::Later { .. } => {
-                self.count_failure(false, now);
+                self.count_failure(uuid, false, now);
                 self.retry_later(uuid, now);
             }
             Failure::NotFound => {
-                self.count_failure(false, now);
+                self.count_failure(uuid, false, now);
                 self.retry_later(uuid, now);
             }
             Failure::Duplicate(_) => {
@@ -90,9 +90,8 @@ impl Lane {
     ) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let Some(wanted) = job.wanted.as_deref_mut() else {
-            // A read or a delete was refused: nothing of the record can mend that.
-            self.retry_later(uuid, now);
-            return vec![Effect::Retry { message }];
+            self.resume(uuid);
+            return Vec::new();
         };
         if code == MODULE_UNKNOWN && job.refused_module != Some(wanted.record.module_id) {
             job.refused_module = Some(wanted.record.module_id);
@@ -102,9 +101,15 @@ impl Lane {
         }
         let mut repaired = false;
         for field in suspects(code, field, wanted) {
-            if let Some(repairs) = next_repair(ledger.repairs_of(uuid, field), field, code, wanted) {
+            let (before, again) = ledger.repairs_of(uuid, field, wanted.record.text(field));
+            let Some(repairs) = next_repair(before, field, code, wanted) else { continue };
+            repaired = true;
+            if again {
+                // Steps add up from the source, or the next sight of the pod would differ.
+                ledger.repaired_further(uuid, field, repairs, code);
+                job.verify = Some(false);
+            } else {
                 ledger.repaired(uuid, field, repairs, code, wanted, now);
-                repaired = true;
             }
         }
         if repaired {
@@ -124,9 +129,8 @@ impl Lane {
         ledger: &mut Ledger,
     ) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
-        let total = job.wanted.take().map_or(0, |wanted| wanted.fingerprint.total);
-        job.evict = None;
-        job.replace = false;
+        let total = job.wanted.as_ref().map_or(0, |wanted| wanted.fingerprint.total);
+        job.give_up_write();
         let shown = match field {
             Some(field) => format!("{} refused with {code}: {message}", field.name()),
             None => format!("refused with {code}: {message}"),
@@ -135,6 +139,27 @@ impl Lane {
         ledger.refused(uuid, Refusal { field, code, message, since: now, retry_at, total });
         self.resume(uuid);
         vec![Effect::Refused { uuid: uuid.to_owned(), message: shown }]
+    }
+
+    /// A delete was refused: the pod stays recorded, and it shows why.
+    pub(super) fn delete_refused(
+        &mut self,
+        uuid: &str,
+        code: i64,
+        words: &str,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        self.count_answer();
+        let message = format!("the CMDB does not delete a record: {words}");
+        if self.jobs.get(uuid).is_some_and(|job| job.wanted.is_some()) {
+            return self.refuse(uuid, None, code, message, now, ledger);
+        }
+        let retry_at = now + REFUSAL_LIFE;
+        let refusal = Refusal { field: None, code, message: message.clone(), since: now, retry_at, total: 0 };
+        ledger.refused(uuid, refusal);
+        self.park(uuid.to_owned(), retry_at);
+        vec![Effect::Refused { uuid: uuid.to_owned(), message }]
     }
 }
 
@@ -149,13 +174,22 @@ fn suspects(code: i64, named: Option<Field>, wanted: &Desired) -> Vec<Field> {
     candidates.iter().copied().filter(|field| !wanted.record.text(*field).is_empty()).collect()
 }
 
-/// The next step of the repair ladder that changes something.
+/// The first step of the repair ladder, from `repairs` on, that changes something: those known
+/// already count where the record was handed over before they were found.
 fn next_repair(mut repairs: Repairs, field: Field, code: i64, wanted: &Desired) -> Option<Repairs> {
     let text = wanted.record.text(field);
-    loop {
+    while repairs.apply(field, text) == text {
         repairs = repairs.next(field, code)?;
-        if repairs.apply(field, text) != text {
-            return Some(repairs);
+    }
+    Some(repairs)
+}
+
+impl Failure {
+    /// The same for a request that only reads: a refusal says nothing about the record.
+    pub(super) fn of_a_read(self) -> Self {
+        match self {
+            Self::Refused { code, message, .. } => Self::Later { code, message },
+            other => other,
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Repair {
     pub repairs: Repairs,
     /// Hash of the unrepaired text: another text is tried as it is.
     pub source: u64,
+    /// Hash of the repaired one.
+    pub result: u64,
     /// The code that made it necessary.
     pub code: i64,
     /// Since when.
@@ -99,6 +101,8 @@ pub(super) struct Entry {
     /// Generation of the full sync during which it was last written: then the CMDB listing of that
     /// full sync says nothing new.
     pub written: u32,
+    /// A point read of it is on its way, and nothing was learnt of it since that began.
+    pub reading: bool,
     pub care: Option<Box<Care>>,
 }
 
@@ -114,6 +118,7 @@ impl Entry {
             listed: 0,
             stored: 0,
             written: 0,
+            reading: false,
             care: None,
         }
     }

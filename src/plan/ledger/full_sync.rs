@@ -51,11 +51,15 @@ impl Ledger {
         for entry in self.index.iter_mut() {
             let recorded = entry.acked != Acked::Absent;
             missing.total += usize::from(recorded);
-            if entry.listed == generation || matches!(entry.life, Life::Doomed | Life::Tombstone(_)) {
+            if entry.listed == generation || matches!(entry.life, Life::Tombstone(_)) {
                 continue;
             }
             let order = verify_order(entry, true);
-            if recorded {
+            if entry.life == Life::Doomed && recorded {
+                if entry.refusal().is_none_or(|refusal| refusal.retry_at <= now) {
+                    missing.doomed.push(verify_order(entry, false));
+                }
+            } else if recorded {
                 entry.life = Life::Extra;
                 missing.recorded.push(order);
             } else {

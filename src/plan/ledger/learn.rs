@@ -2,7 +2,7 @@
 
 use super::entry::Life;
 use super::entry::Repair;
-use super::{Acked, Desired, Entry, Ledger, Refusal, TOMBSTONES};
+use super::{Acked, Desired, Entry, Ledger, Order, Refusal, TOMBSTONES, verify_order};
 use crate::convert::repair::Repairs;
 use crate::model::Field;
 use crate::plan::{Fingerprint, Fingerprinter, Moment};
@@ -16,12 +16,6 @@ impl Ledger {
     /// The fingerprint that is wanted for a uuid.
     pub fn desired(&self, uuid: &str) -> Option<u64> {
         self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot))?.desired
-    }
-
-    /// What was last seen and last wanted of a uuid.
-    pub fn version_and_desired(&self, uuid: &str) -> (Option<u64>, Option<u64>) {
-        let entry = self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot));
-        entry.map_or((None, None), |entry| (entry.version, entry.desired))
     }
 
     pub(super) fn desired_at(&self, slot: u32) -> Option<u64> {
@@ -87,7 +81,35 @@ impl Ledger {
             entry.life = Life::Doomed;
             entry.desired = None;
             entry.care = None;
+            entry.reading = false;
         }
+    }
+
+    /// Another pod's point read found this uid under its name: from now on events about it are known
+    /// for what they are. Returns the order to read it.
+    pub fn expect(&mut self, uuid: &str, namespace: &str, name: &str) -> Option<Order> {
+        let slot = self.index.by_uuid(uuid);
+        let slot =
+            slot.unwrap_or_else(|| self.index.insert(Entry::new(uuid, namespace, name, "", Acked::Absent)));
+        let entry = self.index.get_mut(slot)?;
+        if matches!(entry.life, Life::Tombstone(_)) {
+            entry.life = Life::Extra;
+            self.tombstones -= 1;
+        }
+        Some(verify_order(entry, false))
+    }
+
+    /// A point read of this pod begins.
+    pub fn read_begins(&mut self, uuid: &str) {
+        if let Some(entry) = self.entry_mut(uuid) {
+            entry.reading = true;
+        }
+    }
+
+    /// The point read is over. Whether it still counts: nothing was learnt about the pod from
+    /// elsewhere since it began. Which of the two is newer, nobody can tell.
+    pub fn read_counts(&mut self, uuid: &str) -> bool {
+        self.entry_mut(uuid).is_none_or(|entry| std::mem::take(&mut entry.reading))
     }
 
     /// The record of a doomed pod is deleted (or never was): only its memory stays for a while.
@@ -96,6 +118,7 @@ impl Ledger {
         let full = self.tombstones >= TOMBSTONES;
         let Some(slot) = self.index.by_uuid(uuid) else { return };
         let Some(entry) = self.index.get_mut(slot) else { return };
+        entry.care = None;
         match entry.life {
             Life::Tombstone(_) => {}
             _ if full => self.index.remove(slot),
@@ -121,15 +144,21 @@ impl Ledger {
         }
     }
 
-    /// The repairs a field of a pod has so far.
-    pub fn repairs_of(&self, uuid: &str, field: Field) -> Repairs {
+    /// The repairs a text of a pod's field had so far, and whether it was repaired already.
+    pub fn repairs_of(&self, uuid: &str, field: Field, text: &str) -> (Repairs, bool) {
+        let hash = self.prints.text(text);
         let entry = self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot));
         let care = entry.and_then(|entry| entry.care.as_ref());
-        let found = care.and_then(|care| care.repairs.iter().find(|repair| repair.field == field));
-        found.map_or_else(Repairs::default, |repair| repair.repairs)
+        let known = care.and_then(|care| care.repairs.iter().find(|repair| repair.field == field));
+        match known {
+            Some(repair) if repair.source == hash => (repair.repairs, false),
+            Some(repair) if repair.result == hash => (repair.repairs, true),
+            _ => (Repairs::default(), false),
+        }
     }
 
-    /// A field of `desired` is written repaired from now on, until its source changes.
+    /// A field of `desired`, not repaired before, is written repaired from now on, until its source
+    /// changes.
     pub fn repaired(
         &mut self,
         uuid: &str,
@@ -141,20 +170,27 @@ impl Ledger {
     ) {
         let prints = self.prints;
         let Some(entry) = self.entry_mut(uuid) else { return };
-        let unrepaired = desired.record.text(field);
-        entry.with_care(|care| match care.repairs.iter_mut().find(|repair| repair.field == field) {
-            Some(repair) => {
-                repair.repairs = repairs;
-                repair.code = code;
-            }
-            None => {
-                let source = prints.text(unrepaired);
-                care.repairs.push(Repair { field, repairs, source, code, since: now });
+        let source = prints.text(desired.record.text(field));
+        let text = repairs.apply(field, desired.record.text(field));
+        desired.record.set_text(field, text);
+        let result = prints.text(desired.record.text(field));
+        entry.with_care(|care| {
+            care.repairs.retain(|repair| repair.field != field);
+            care.repairs.push(Repair { field, repairs, source, result, code, since: now });
+        });
+        let before = std::mem::replace(&mut desired.fingerprint, prints.of(&desired.record)).total;
+        if entry.desired == Some(before) {
+            entry.desired = Some(desired.fingerprint.total);
+        }
+    }
+
+    /// The repair of a field was not enough: its source, which only the storage has, needs these.
+    pub fn repaired_further(&mut self, uuid: &str, field: Field, repairs: Repairs, code: i64) {
+        let Some(entry) = self.entry_mut(uuid) else { return };
+        entry.with_care_if_any(|care| {
+            for repair in care.repairs.iter_mut().filter(|repair| repair.field == field) {
+                (repair.repairs, repair.code) = (repairs, code);
             }
         });
-        let text = repairs.apply(field, unrepaired);
-        desired.record.set_text(field, text);
-        desired.fingerprint = prints.of(&desired.record);
-        entry.desired = Some(desired.fingerprint.total);
     }
 }

@@ -125,6 +125,8 @@ pub struct Missing {
     pub recorded: Vec<Order>,
     /// Not recorded: verified, so that a pod a page missed is not forgotten.
     pub unrecorded: Vec<Order>,
+    /// Proven gone before, and still recorded: not subject to the guard.
+    pub doomed: Vec<Order>,
     /// Records the CMDB holds for this cluster.
     pub total: usize,
 }

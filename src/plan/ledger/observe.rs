@@ -65,6 +65,9 @@ impl Ledger {
         if let Some(holder) = holder {
             if source != Source::Read {
                 self.mark_listed(holder, source);
+                if let Some(slot) = known {
+                    self.mark_listed(slot, source);
+                }
                 return self.verify(holder, false);
             }
             self.release(holder);
@@ -80,6 +83,7 @@ impl Ledger {
                 Acked::Absent,
             )),
         };
+        let repeated = self.index.get(slot).is_some_and(|entry| entry.listed == self.generation);
         if let Some(verdict) = self.contradiction(slot, &pod, source) {
             let mut decision = match verdict {
                 Verdict::Verify => self.verify(slot, false),
@@ -90,8 +94,14 @@ impl Ledger {
         }
         let before = self.index.get(slot).map(|entry| (entry.life, entry.version, entry.desired));
         let version = pod.version;
-        self.accept(slot, &pod, source);
-        let (verdict, desired) = self.weigh(slot, &mut pod, source, now);
+        self.accept(slot, &pod);
+        let resend = match source {
+            Source::Event => false,
+            // A page that repeats a document says nothing new.
+            Source::Listing => !repeated,
+            Source::Read => true,
+        };
+        let (verdict, desired) = self.weigh(slot, &mut pod, source, resend, now);
         if let Some(fingerprint) = desired {
             let ObservedPod { record, scheduled, .. } = pod;
             orders.push(Order {
@@ -131,30 +141,32 @@ impl Ledger {
     }
 
     /// The observation is the pod's newest state: names lead to it.
-    fn accept(&mut self, slot: u32, pod: &ObservedPod, source: Source) {
+    fn accept(&mut self, slot: u32, pod: &ObservedPod) {
         if !pod.storage_id.is_empty() {
             self.index.set_id(slot, &pod.storage_id);
         }
         self.index.own_name(slot);
-        self.mark_listed(slot, source);
         let Some(entry) = self.index.get_mut(slot) else { return };
         if matches!(entry.life, Life::Tombstone(_)) {
             self.tombstones -= 1;
         }
         entry.version = pod.version;
         entry.life = Life::Living;
+        entry.reading = false;
         let shortened: FieldSet = pod.shortened.iter().copied().collect();
         if entry.care.is_some() || !shortened.is_empty() {
             entry.with_care(|care| care.shortened = shortened);
         }
     }
 
-    /// Compares with what is wanted and what is held; a fingerprint means: hand it over.
+    /// Compares with what is wanted and what is held; a fingerprint means: hand it over. `resend`:
+    /// even if it was handed over before, for it may have been lost.
     fn weigh(
         &mut self,
         slot: u32,
         pod: &mut ObservedPod,
         source: Source,
+        resend: bool,
         now: Moment,
     ) -> (Verdict, Option<Fingerprint>) {
         let prints = self.prints;
@@ -192,10 +204,10 @@ impl Ledger {
             entry.with_care_if_any(|care| care.refusal = None);
             return (Verdict::Suppressed, None);
         }
-        if handed && source == Source::Event {
+        if handed && !resend {
             return (Verdict::Suppressed, None);
         }
-        if not_due && source != Source::Read {
+        if not_due {
             return (Verdict::Refused, None);
         }
         if entry.refusal().is_some_and(|refusal| refusal.total != wanted.total) {
@@ -210,9 +222,10 @@ impl Ledger {
 fn repair(entry: &mut Entry, record: &mut PodRecord, prints: &Fingerprinter) {
     entry.with_care_if_any(|care| {
         care.repairs.retain(|repair| prints.text(record.text(repair.field)) == repair.source);
-        for repair in &care.repairs {
+        for repair in &mut care.repairs {
             let text = repair.repairs.apply(repair.field, record.text(repair.field));
             record.set_text(repair.field, text);
+            repair.result = prints.text(record.text(repair.field));
         }
     });
 }
@@ -225,5 +238,6 @@ fn without_host(entry: &mut Entry, source: Source) -> (Verdict, Option<Fingerpri
     }
     entry.desired = None;
     entry.life = Life::Unscheduled;
+    entry.with_care_if_any(|care| care.refusal = None);
     (Verdict::Waiting, None)
 }
