@@ -6,17 +6,19 @@
 
 use crate::cmdb::{self, TopologyCache};
 use crate::config::{BaseUrl, Config, TaskManagerType, TlsFiles};
-use crate::coordination::{Coordination, Feed, Standalone};
+use crate::coordination::{Coordination, Discovery, Feed, ServerInfo, Servers};
+use crate::fleet;
 use crate::http::{self, RequestStats, tls};
 use crate::inventory::{Confirmation, FileSource, Filter, FilterError, PaasSettings, PaasSource, Source};
 use crate::observe::{MetricsServer, StatusServer};
-use crate::storage::{self, StaticAddresses};
+use crate::storage::{self, Addresses, StaticAddresses};
 use crate::sync::numbers::{MetricsSource, Numbers};
 use crate::sync::snapshot::{
     ClusterStatus, Control, ControlOutcome, Coordination as CoordinationSnapshot, DeletedRecord, Health,
     RejectedRecord, Status, StatusSource,
 };
 use crate::sync::{Clock, Controller, ControllerHandle, Peers};
+use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -29,6 +31,8 @@ use std::time::Duration;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Bound on connecting to any peer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the service looks whether it must end.
+const FATAL_POLL: Duration = Duration::from_millis(500);
 /// Idle connections kept to the CMDB; more threads than that rarely write at the same time.
 const CMDB_CONNECTIONS: usize = 64;
 
@@ -54,9 +58,9 @@ pub enum StartError {
     /// The machine grants no thread or socket.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
-    /// The configuration asks for what this build cannot do.
+    /// Configuration that validation does not let pass.
     #[error("{0}")]
-    Unsupported(&'static str),
+    Incomplete(&'static str),
 }
 
 /// A running instance. Stops when dropped.
@@ -101,12 +105,14 @@ impl Service {
             true => None,
             false => Some(tls::server_config(&config.server_tls)?),
         };
-        let instance = listener.local_addr()?.to_string();
+        let listening = listener.local_addr()?;
+        let metric_port = metric_listener.local_addr()?.port();
         let peers = peers(&config, &requests)?;
-        let coordination = coordination(&config, instance.clone(), feed(&config, &requests)?)?;
+        let info = server_info(&config, listening, metric_port);
+        let coordination = coordination(&config, info, feed(&config, &requests)?)?;
         let controller = Controller::start(Arc::clone(&config), peers, clock, Arc::clone(&coordination))?;
         let state = Arc::new(State {
-            instance,
+            instance: listening.to_string(),
             clock,
             controller: controller.controller(),
             coordination,
@@ -135,6 +141,11 @@ impl Service {
         self.state.clone()
     }
 
+    /// Why this instance must end.
+    pub fn fatal(&self) -> Option<String> {
+        self.state.coordination.status().fatal
+    }
+
     /// Drains the senders and stops everything.
     pub fn stop(mut self) {
         self.finish();
@@ -155,9 +166,8 @@ impl Drop for Service {
 
 /// `run`: the service until SIGTERM or SIGINT. Returns the exit code.
 pub fn run(config: Config) -> i32 {
-    let signals = Signals::new([SIGTERM, SIGINT]);
-    let started = signals.map_err(StartError::Io).and_then(|signals| Ok((signals, Service::start(config)?)));
-    let (mut signals, service) = match started {
+    let started = asked_to_end().map_err(StartError::Io).and_then(|end| Ok((end, Service::start(config)?)));
+    let (end, service) = match started {
         Ok(started) => started,
         Err(error) => {
             log::error!("{error}");
@@ -168,11 +178,34 @@ pub fn run(config: Config) -> i32 {
     if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
         log::warn!("the service manager cannot be told that the service is ready: {error}");
     }
-    let signal = signals.forever().next();
-    log::info!("signal {}: draining", signal.unwrap_or_default());
+    let code = loop {
+        if let Ok(signal) = end.recv_timeout(FATAL_POLL) {
+            log::info!("signal {signal}: draining");
+            break 0;
+        }
+        if let Some(fatal) = service.fatal() {
+            log::error!("{fatal}");
+            break 1;
+        }
+    };
+    // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     service.stop();
-    0
+    code
+}
+
+/// Hears SIGTERM and SIGINT.
+fn asked_to_end() -> io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let (sender, receiver) = bounded(1);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
 }
 
 fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
@@ -193,8 +226,12 @@ fn peers(config: &Config, requests: &Requests) -> Result<Peers, StartError> {
         true => Some(tls::client_config(&config.storage_tls, config.storage_verify_hostname)?),
         false => None,
     };
-    let addresses = Arc::new(StaticAddresses::new(config.storage_addrs.clone()));
-    let storage = storage::Client::new(addresses, storage_tls, settings, Arc::clone(&requests.storage));
+    let storage = storage::Client::new(
+        storage_addresses(config)?,
+        storage_tls,
+        settings,
+        Arc::clone(&requests.storage),
+    );
     let settings = cmdb::Settings {
         user: config.cmdb_user.clone(),
         supplier: config.cmdb_supplier_id.clone(),
@@ -222,13 +259,52 @@ fn is_https(peer: &BaseUrl) -> bool {
     peer.origin.starts_with("https://")
 }
 
-fn coordination(config: &Config, instance: String, feed: Feed) -> Result<Arc<dyn Coordination>, StartError> {
-    if !config.zk.is_empty() {
-        return Err(StartError::Unsupported(
-            "zk: set it to \"\": this release runs as a single instance only",
-        ));
+fn coordination(config: &Config, info: ServerInfo, feed: Feed) -> Result<Arc<dyn Coordination>, StartError> {
+    let settings = fleet::Settings {
+        servers: servers(config, &config.zk),
+        info,
+        version: VERSION,
+        reassign_delay: config.reassign_delay,
+    };
+    Ok(Arc::from(fleet::start(settings, feed)?))
+}
+
+/// How this instance registers (protocol.md 5).
+fn server_info(config: &Config, listening: SocketAddr, metric_port: u16) -> ServerInfo {
+    let scheme = if config.server_tls == TlsFiles::default() { "http" } else { "https" };
+    ServerInfo {
+        ip: config.address.to_string(),
+        port: listening.port(),
+        metric_port,
+        hostname: hostname(),
+        scheme: scheme.to_owned(),
+        version: VERSION.to_owned(),
+        pid: std::process::id(),
+        ..ServerInfo::default()
     }
-    Ok(Arc::new(Standalone::start(instance, VERSION, feed)?))
+}
+
+/// The machine's name, as far as the kernel tells.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+fn servers(config: &Config, hosts: &[String]) -> Servers {
+    Servers {
+        hosts: hosts.to_vec(),
+        user: config.zk_user.clone(),
+        password: config.zk_password.clone(),
+        session_timeout: config.zk_session_timeout,
+    }
+}
+
+/// Where bcs-storage is: as configured, else as registered in ZooKeeper.
+fn storage_addresses(config: &Config) -> Result<Arc<dyn Addresses>, StartError> {
+    if config.storage_addrs.is_empty() {
+        return Ok(Arc::new(Discovery::start(servers(config, &config.storage_zk))?));
+    }
+    Ok(Arc::new(StaticAddresses::new(config.storage_addrs.clone())))
 }
 
 /// The inventory: its source, its filter, and how far to believe it.
@@ -248,7 +324,7 @@ fn feed(config: &Config, requests: &Requests) -> Result<Feed, StartError> {
 
 fn paas(config: &Config, requests: &Requests) -> Result<PaasSource, StartError> {
     let Some(base) = &config.paas_addr else {
-        return Err(StartError::Unsupported("paas_addr: required with task_manager_type paas"));
+        return Err(StartError::Incomplete("paas_addr: required with task_manager_type paas"));
     };
     let settings = PaasSettings {
         env: config.paas_env.clone(),

@@ -4,7 +4,6 @@
 //! back only after its last writer has ended.
 
 use super::clock::Clock;
-use super::deletes::DeleteLog;
 use super::numbers::Numbers;
 use super::reconciler::{Common, Reconciler};
 use super::shared::Peers;
@@ -22,11 +21,14 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often pending locks are asked for and clean businesses are told.
 const TICK: Duration = Duration::from_millis(500);
+/// What a sender may take beyond its grace to notice that the grace is over.
+const LAST_REQUEST: Duration = Duration::from_millis(300);
 
 /// An assigned cluster on this instance.
 enum Slot {
@@ -41,8 +43,11 @@ pub struct Controller {
     common: Common,
     coordination: Arc<dyn Coordination>,
     slots: Mutex<BTreeMap<String, Slot>>,
+    /// Clusters that are not at work any more, with the senders whose last request is still under
+    /// way: their locks are given back after it.
+    leaving: Mutex<BTreeMap<String, Vec<JoinHandle<()>>>>,
     /// Whether coordination told the assigned clusters at least once.
-    assigned: std::sync::atomic::AtomicBool,
+    assigned: AtomicBool,
 }
 
 /// The thread of a [`Controller`]. Stops when dropped.
@@ -64,12 +69,14 @@ impl Controller {
         coordination: Arc<dyn Coordination>,
     ) -> io::Result<ControllerHandle> {
         let prints = Fingerprinter::new(fastrand::u64(..));
-        let common = Common { config, peers, clock, deletes: Arc::new(DeleteLog::default()), prints };
+        let (deletes, fenced) = (Arc::default(), Arc::default());
+        let common = Common { config, peers, clock, deletes, fenced, prints };
         let controller = Arc::new(Self {
             common,
             coordination,
             slots: Mutex::default(),
-            assigned: std::sync::atomic::AtomicBool::new(false),
+            leaving: Mutex::default(),
+            assigned: AtomicBool::new(false),
         });
         let (stop, stopped) = bounded(0);
         let running = Arc::clone(&controller);
@@ -118,11 +125,7 @@ impl Controller {
             }
         }
         drop(slots);
-        for reconciler in leaving {
-            let id = reconciler.cluster().id.clone();
-            reconciler.stop();
-            self.coordination.release(&id);
-        }
+        self.finish(leaving);
         let mut slots = self.slots.lock();
         for cluster in clusters {
             match slots.get(&cluster.id) {
@@ -135,18 +138,23 @@ impl Controller {
                 }
             }
         }
-        self.assigned.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.assigned.store(true, Relaxed);
     }
 
     /// Starts what got its lock, and tells coordination which businesses are clean.
     fn tick(&self) {
+        self.release_left();
         let mut slots = self.slots.lock();
         for (id, slot) in slots.iter_mut() {
             match slot {
                 Slot::Running(reconciler) => {
+                    reconciler.check_epoch();
                     for biz in reconciler.take_cleaned_businesses() {
                         self.coordination.business_cleaned(id, biz);
                     }
+                }
+                Slot::Waiting { why, .. } if self.leaving.lock().contains_key(id) => {
+                    *why = Some("a request of its former threads is still under way".to_owned());
                 }
                 Slot::Waiting { cluster, why } => match self.coordination.acquire(id) {
                     Lock::Pending { holder } => {
@@ -184,11 +192,33 @@ impl Controller {
                 Slot::Waiting { .. } => self.coordination.release(&id),
             }
         }
-        for reconciler in running {
+        self.finish(running);
+    }
+
+    /// Waits for clusters that are stopping, all together for one grace, and gives their locks back
+    /// as soon as nothing of this instance can write for them.
+    fn finish(&self, stopping: Vec<Reconciler>) {
+        let deadline = Instant::now() + self.common.config.shutdown_grace + LAST_REQUEST;
+        for reconciler in stopping {
             let id = reconciler.cluster().id.clone();
-            reconciler.stop();
-            self.coordination.release(&id);
+            let writing = reconciler.stop(deadline);
+            if writing.is_empty() {
+                self.coordination.release(&id);
+            } else {
+                self.leaving.lock().insert(id, writing);
+            }
         }
+    }
+
+    /// Gives back the locks of clusters whose last request is over.
+    fn release_left(&self) {
+        self.leaving.lock().retain(|id, writing| {
+            let over = writing.iter().all(JoinHandle::is_finished);
+            if over {
+                self.coordination.release(id);
+            }
+            !over
+        });
     }
 
     // ---- what it shows ---------------------------------------------------------------------
@@ -238,7 +268,7 @@ impl Controller {
     /// Whether every assigned cluster had a first outcome; what fails is named.
     pub fn readiness(&self) -> Health {
         let slots = self.slots.lock();
-        let mut ok = self.assigned.load(std::sync::atomic::Ordering::Relaxed);
+        let mut ok = self.assigned.load(Relaxed);
         let mut problems = Vec::new();
         if !ok {
             problems.push("the assigned clusters are not known yet".to_owned());
@@ -265,6 +295,7 @@ impl Controller {
 
     /// Numbers of the clusters, for the metrics.
     pub fn add_numbers(&self, numbers: &mut Numbers) {
+        numbers.writes_refused_by_fence = self.common.fenced.load(Relaxed);
         for (id, slot) in self.slots.lock().iter() {
             if let Slot::Running(reconciler) = slot {
                 numbers.clusters.insert(id.clone(), reconciler.numbers());

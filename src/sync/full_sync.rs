@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// A first topology that cannot be read is asked for again after this time.
 const TOPOLOGY_RETRY: Duration = Duration::from_secs(3);
+/// How often a thread that must not sync now looks whether it may.
+const NOT_NOW: Duration = Duration::from_millis(500);
 /// How long the senders may take to become idle; a CMDB that hangs fails the listing anyway.
 const FLUSH: Duration = Duration::from_secs(60);
 /// How long a shard may make no progress while a full sync hands over.
@@ -74,7 +76,7 @@ impl<'a> FullSync<'a> {
                 self.refresh_topology(now);
             }
             self.check_watch(now);
-            if !shared.paused.load(Relaxed) && shared.modules().is_some() {
+            if self.may_sync() {
                 let causes = shared.schedule.lock().take(now);
                 if !causes.is_empty() {
                     self.full_sync(&causes);
@@ -89,9 +91,17 @@ impl<'a> FullSync<'a> {
         }
     }
 
+    /// Without a permission to write a full sync could not hand anything over.
+    fn may_sync(&self) -> bool {
+        let shared = self.shared;
+        !shared.paused.load(Relaxed) && shared.modules().is_some() && shared.fence.permit().is_ok()
+    }
+
     fn sleep(&self, now: Moment) -> Duration {
-        let paused = self.shared.paused.load(Relaxed) || self.shared.modules().is_none();
-        let due = if paused { None } else { self.shared.schedule.lock().next_due() };
+        let due = match self.may_sync() {
+            true => self.shared.schedule.lock().next_due(),
+            false => Some(now + NOT_NOW),
+        };
         let watch = self.shared.mute.lock().due();
         [Some(self.topology_due), due, watch]
             .into_iter()

@@ -30,7 +30,7 @@ use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,7 @@ pub(super) struct Common {
     pub peers: Peers,
     pub clock: Clock,
     pub deletes: Arc<DeleteLog>,
+    pub fenced: Arc<AtomicU64>,
     pub prints: Fingerprinter,
 }
 
@@ -111,15 +112,16 @@ impl Reconciler {
         self.stop = None;
     }
 
-    /// Stops; returns once nothing writes for the cluster any more, or when the grace is over.
-    pub fn stop(mut self) {
-        self.finish();
+    /// Stops, waiting until `deadline` at most. Returns the senders that are still in a request:
+    /// until they end, this instance may write for the cluster.
+    pub fn stop(mut self, deadline: Instant) -> Vec<JoinHandle<()>> {
+        self.finish(deadline);
+        std::mem::take(&mut self.senders)
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, deadline: Instant) {
         self.begin_stop();
-        let grace = self.shared.config.shutdown_grace + READERS_GRACE;
-        join_until(&mut self.senders, Instant::now() + grace, &self.shared.cluster.id);
+        join_until(&mut self.senders, deadline, &self.shared.cluster.id);
         join_until(&mut self.readers, Instant::now() + READERS_GRACE, &self.shared.cluster.id);
     }
 
@@ -143,6 +145,16 @@ impl Reconciler {
         drop(previous);
         if added {
             self.request(Cause::Requested);
+        }
+    }
+
+    /// Looks whether the permission to write was interrupted: another instance may have written
+    /// since, so nothing passes the gate before a full sync read both sides anew.
+    pub fn check_epoch(&self) {
+        let epoch = self.shared.fence.epoch();
+        if self.shared.epoch.swap(epoch, Relaxed) != epoch {
+            self.shared.seeded.store(false, Relaxed);
+            self.request(Cause::Recovered);
         }
     }
 
@@ -284,7 +296,8 @@ impl Reconciler {
 
 impl Drop for Reconciler {
     fn drop(&mut self) {
-        self.finish();
+        let grace = self.shared.config.shutdown_grace + READERS_GRACE;
+        self.finish(Instant::now() + grace);
     }
 }
 
@@ -310,7 +323,6 @@ impl Shared {
             cleaned_businesses: Mutex::default(),
             cluster,
             peers: Peers { storage: common.peers.storage.scoped(), ..common.peers.clone() },
-            fence,
             clock: common.clock,
             modules: CurrentModules::default(),
             gate: Mutex::new(()),
@@ -324,6 +336,9 @@ impl Shared {
             lag: Histogram::default(),
             full_sync_duration: Histogram::default(),
             deletes: Arc::clone(&common.deletes),
+            fenced: Arc::clone(&common.fenced),
+            epoch: AtomicU64::new(fence.epoch()),
+            fence,
             gate_wake: Wake::new(),
             sync_wake: Wake::new(),
             seeded: AtomicBool::new(false),
@@ -339,16 +354,17 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
     std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run)
 }
 
-/// Joins the threads that end in time. The others are blocked in a request that is bounded by its
-/// own timeout; they end alone after it.
+/// Joins the threads that end in time and keeps the others, which are in a request: it is bounded by
+/// its own timeout, and they end alone after it.
 fn join_until(threads: &mut Vec<JoinHandle<()>>, deadline: Instant, cluster: &str) {
-    for thread in threads.drain(..) {
+    for thread in std::mem::take(threads) {
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(END_POLL);
         }
         let name = thread.thread().name().unwrap_or_default().to_owned();
         if !thread.is_finished() {
             log::warn!("cluster={cluster} thread {name:?} is still in a request and is left to end alone");
+            threads.push(thread);
         } else if thread.join().is_err() {
             log::error!("cluster={cluster} thread {name:?} panicked");
         }

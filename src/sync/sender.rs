@@ -12,8 +12,8 @@ use crate::cmdb::{CmdbError, StoredRecord};
 use crate::config::SyncPolicy;
 use crate::model::{Field, Modules, Observation, PodRecord};
 use crate::plan::{
-    Cause, Effect, Failure, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, Order, PointRead, Proof,
-    Step, Stored,
+    Effect, Failure, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, Order, PointRead, Proof, Step,
+    Stored,
 };
 use crossbeam::channel::TryRecvError;
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,7 +32,6 @@ pub(super) struct SenderShard<'a> {
     number: usize,
     lane: Lane,
     prints: Fingerprinter,
-    epoch: u64,
     /// Set when the cluster stops: what is ready may still be written until then.
     drain_until: Option<Instant>,
 }
@@ -47,9 +46,8 @@ impl<'a> SenderShard<'a> {
             deletes: config.sync_policy != SyncPolicy::UpsertOnly,
         };
         let prints = shared.ledger.lock().prints();
-        let epoch = shared.fence.epoch();
         let lane = Lane::new(settings, fastrand::u64(..));
-        Self { shared, number, lane, prints, epoch, drain_until: None }
+        Self { shared, number, lane, prints, drain_until: None }
     }
 
     /// Works until the cluster stops and what is ready is written, or the grace is over.
@@ -136,7 +134,6 @@ impl<'a> SenderShard<'a> {
     }
 
     fn carry_out(&mut self, step: Step) {
-        self.check_epoch();
         self.shared.stats.in_flight.fetch_add(1, Relaxed);
         let effects = match step {
             Step::PointRead { uuid, namespace, name } => self.point_read(&uuid, &namespace, &name),
@@ -150,15 +147,6 @@ impl<'a> SenderShard<'a> {
         };
         self.shared.stats.in_flight.fetch_sub(1, Relaxed);
         self.react(effects);
-    }
-
-    /// After an interruption of the permission to write, others may have written.
-    fn check_epoch(&mut self) {
-        let epoch = self.shared.fence.epoch();
-        if std::mem::replace(&mut self.epoch, epoch) != epoch {
-            self.shared.schedule.lock().request(Cause::Recovered, self.shared.clock.now());
-            self.shared.sync_wake.wake();
-        }
     }
 
     // ---- requests --------------------------------------------------------------------------
@@ -297,7 +285,11 @@ impl<'a> SenderShard<'a> {
                 return Ok(T::default());
             }
         }
-        request(self.shared).map_err(failure)
+        let answer = request(self.shared);
+        if let Err(CmdbError::Fenced(_)) = &answer {
+            self.shared.fenced.fetch_add(1, Relaxed);
+        }
+        answer.map_err(failure)
     }
 
     // ---- what follows ----------------------------------------------------------------------

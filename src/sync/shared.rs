@@ -18,7 +18,7 @@ use crate::storage;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// The peers of the whole instance; clones share connections and limits.
 #[derive(Clone)]
@@ -138,6 +138,10 @@ pub(super) struct Shared {
     pub full_sync_duration: Histogram,
     pub problems: Problems,
     pub deletes: Arc<DeleteLog>,
+    /// Writes of the whole instance that its fences refused.
+    pub fenced: Arc<AtomicU64>,
+    /// The fence's epoch that the ledger belongs to.
+    pub epoch: AtomicU64,
     pub previous_businesses: Mutex<Vec<i64>>,
     /// Previous businesses that turned out to be clean, for coordination.
     pub cleaned_businesses: Mutex<Vec<i64>>,
