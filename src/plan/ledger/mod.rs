@@ -15,6 +15,8 @@ mod index;
 mod learn;
 mod observe;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{Acked, Refusal};
 pub use report::{Counts, Trouble};
