@@ -17,7 +17,7 @@ use crate::sync::snapshot::{
     ClusterStatus, Control, ControlOutcome, Coordination as CoordinationSnapshot, DeletedRecord, Health,
     RejectedRecord, Status, StatusSource,
 };
-use crate::sync::{Clock, Controller, ControllerHandle, Peers};
+use crate::sync::{Clock, Controller, ControllerHandle, Peers, Timings};
 use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -96,6 +96,14 @@ impl Service {
     /// A port that is taken, files that cannot be used, a machine without room. Peers that are down
     /// are no error.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Timings::default())
+    }
+
+    /// [`Service::start`] with waits of the caller's.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn start_with(config: Config, timings: Timings) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let clock = Clock::start();
         let requests = Requests::default();
@@ -110,7 +118,8 @@ impl Service {
         let peers = peers(&config, &requests)?;
         let info = server_info(&config, listening, metric_port);
         let coordination = coordination(&config, info, feed(&config, &requests)?)?;
-        let controller = Controller::start(Arc::clone(&config), peers, clock, Arc::clone(&coordination))?;
+        let controller =
+            Controller::start(Arc::clone(&config), peers, clock, timings, Arc::clone(&coordination))?;
         let state = Arc::new(State {
             instance: listening.to_string(),
             clock,

@@ -57,18 +57,6 @@ pub struct ScheduleSettings {
     pub mute_interval: Duration,
 }
 
-impl ScheduleSettings {
-    /// The times of design.md 2, 3 and 6 with that periodic interval.
-    pub const fn with_interval(interval: Duration) -> Self {
-        Self {
-            interval,
-            settle: Duration::from_secs(10),
-            overflow_spacing: Duration::from_secs(30),
-            mute_interval: Duration::from_secs(60),
-        }
-    }
-}
-
 /// Longest wait after a failure: a peer that is back is noticed within this time.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(6));
 /// Doublings of `overflow_spacing` at most: 30 s × 2^5 are 16 minutes.
@@ -231,7 +219,13 @@ mod tests {
     const S: fn(u64) -> Duration = Duration::from_secs;
 
     fn schedule() -> Schedule {
-        Schedule::new(ScheduleSettings::with_interval(S(600)), 3)
+        let settings = ScheduleSettings {
+            interval: S(600),
+            settle: S(10),
+            overflow_spacing: S(30),
+            mute_interval: S(60),
+        };
+        Schedule::new(settings, 3)
     }
 
     fn run(schedule: &mut Schedule, outcome: Outcome) -> (Vec<Cause>, Duration) {

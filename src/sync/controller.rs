@@ -11,6 +11,7 @@ use super::snapshot::{
     ClusterState, ClusterStatus, Control, ControlOutcome, DeletedRecord, FullSyncStatus, Health, PodCounts,
     RejectedRecord, SenderStatus, WatchStatus,
 };
+use super::timings::Timings;
 use crate::config::Config;
 use crate::coordination::{Coordination, Lock};
 use crate::model::Cluster;
@@ -66,11 +67,12 @@ impl Controller {
         config: Arc<Config>,
         peers: Peers,
         clock: Clock,
+        timings: Timings,
         coordination: Arc<dyn Coordination>,
     ) -> io::Result<ControllerHandle> {
         let prints = Fingerprinter::new(fastrand::u64(..));
         let (deletes, fenced) = (Arc::default(), Arc::default());
-        let common = Common { config, peers, clock, deletes, fenced, prints };
+        let common = Common { config, peers, clock, timings, deletes, fenced, prints };
         let controller = Arc::new(Self {
             common,
             coordination,

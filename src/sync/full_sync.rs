@@ -333,9 +333,23 @@ impl<'a> Run<'a> {
                 missing.total
             );
         }
+        self.lacks(&decision.carry_out);
         let certain = missing.doomed.into_iter();
         certain.chain(decision.carry_out).try_for_each(|order| self.buffer(order))?;
         Ok(decision.held_back)
+    }
+
+    /// Deletes the watch has not delivered, if that is what the missing records turn out to be.
+    fn lacks(&self, missing: &[Order]) {
+        let Some(stream) = self.stream else { return };
+        let ids: Vec<String> = {
+            let ledger = self.shared.ledger.lock();
+            let id = |order: &Order| ledger.storage_id_of(&order.uuid).map(str::to_owned);
+            missing.iter().filter_map(id).collect()
+        };
+        let events = self.shared.events.lock();
+        let quiet = ids.into_iter().filter(|id| !events.contains(id));
+        self.shared.mute.lock().listing_lacked(quiet, stream);
     }
 
     fn buffer(&mut self, order: Order) -> Result<(), SyncError> {

@@ -21,8 +21,10 @@ mod sender;
 mod shared;
 pub mod snapshot;
 mod stats;
+mod timings;
 mod watch;
 
 pub use clock::Clock;
 pub use controller::{Controller, ControllerHandle};
 pub use shared::Peers;
+pub use timings::Timings;

@@ -19,13 +19,12 @@ use super::snapshot::{
     WatchStatus,
 };
 use super::stats::{Stats, outcome_name};
+use super::timings::Timings;
 use super::watch::{self, WatchControl};
 use crate::config::Config;
 use crate::convert::{self, Converter};
 use crate::model::{Cluster, Fence};
-use crate::plan::{
-    Cause, EventQueue, Fingerprinter, Guard, GuardSettings, Ledger, Schedule, ScheduleSettings, Trouble,
-};
+use crate::plan::{Cause, EventQueue, Fingerprinter, Guard, GuardSettings, Ledger, Schedule, Trouble};
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::io;
@@ -57,6 +56,7 @@ pub(super) struct Common {
     pub config: Arc<Config>,
     pub peers: Peers,
     pub clock: Clock,
+    pub timings: Timings,
     pub deletes: Arc<DeleteLog>,
     pub fenced: Arc<AtomicU64>,
     pub prints: Fingerprinter,
@@ -315,7 +315,7 @@ impl Shared {
             min: config.delete_guard_min,
             interval: config.full_sync_interval,
         };
-        let schedule = ScheduleSettings::with_interval(config.full_sync_interval);
+        let schedule = common.timings.schedule(config.full_sync_interval);
         Self {
             converter: Converter::new(cluster.kind, settings),
             problems: Problems::new(&cluster.id),
@@ -331,7 +331,7 @@ impl Shared {
             shards: shards(config),
             schedule: Mutex::new(Schedule::new(schedule, fastrand::u64(..))),
             guard: Mutex::new(Guard::new(guard)),
-            mute: Mutex::new(MuteCheck::default()),
+            mute: Mutex::new(MuteCheck::new(common.timings.mute_grace)),
             stats: Stats::default(),
             lag: Histogram::default(),
             full_sync_duration: Histogram::default(),

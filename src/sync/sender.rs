@@ -66,6 +66,10 @@ impl<'a> SenderShard<'a> {
             match step {
                 Step::Wait(until) => {
                     self.answer_flushes();
+                    if self.lane.is_empty() {
+                        // What failed was given up or settled otherwise: nothing fails any more.
+                        self.shared.sender_recovered(self.number);
+                    }
                     if self.drain_until.is_some() {
                         return;
                     }
@@ -346,11 +350,9 @@ impl<'a> SenderShard<'a> {
             stats.deleted += 1;
             stats.totals[2] += 1;
         }
-        if shared.schedule.lock().is_settled() && !shared.events.lock().contains(storage_id) {
-            let stream = shared.stats.watch_streams.load(Relaxed);
-            shared.mute.lock().suspect(storage_id, stream, shared.clock.now());
-            shared.sync_wake.wake();
-        }
+        let stream = shared.stats.watch_streams.load(Relaxed);
+        shared.mute.lock().gone(storage_id, stream, shared.clock.now());
+        shared.sync_wake.wake();
     }
 
     /// A module was refused: look whether the business has other ones now. The full sync thread

@@ -200,6 +200,8 @@ impl std::fmt::Display for Failure {
             Self::Unreachable(message) | Self::Ambiguous(message) | Self::Fenced(message) => {
                 f.write_str(message)
             }
+            // Without a code it is no word of the CMDB but what stands between.
+            Self::Later { code: 0, message } => f.write_str(message),
             Self::Later { code, message } => write!(f, "the CMDB answered {code}: {message}"),
             Self::Refused { code, message, .. } => write!(f, "the CMDB refused with {code}: {message}"),
             Self::Duplicate(message) => write!(f, "duplicate: {message}"),

@@ -1,0 +1,42 @@
+//! Waits that the design fixes rather than the operator.
+
+use crate::plan::ScheduleSettings;
+use std::time::Duration;
+
+/// How long a cluster waits for what. The default is what design.md says; a test that is about
+/// what follows a wait shortens it.
+#[derive(Clone, Copy, Debug)]
+pub struct Timings {
+    /// From the first full sync of a watch stream to the settle sync (design.md 6).
+    pub settle: Duration,
+    /// Shortest time between two full syncs because of overflow (design.md 2).
+    pub overflow_spacing: Duration,
+    /// A change older than this should have been delivered by the watch (design.md 3, rule 8).
+    pub mute_grace: Duration,
+    /// Between two full syncs while the watch is found mute.
+    pub mute_interval: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            settle: seconds(10),
+            overflow_spacing: seconds(30),
+            mute_grace: seconds(30),
+            mute_interval: seconds(60),
+        }
+    }
+}
+
+impl Timings {
+    /// The schedule of a cluster with that periodic interval.
+    pub(super) fn schedule(&self, interval: Duration) -> ScheduleSettings {
+        ScheduleSettings {
+            interval,
+            settle: self.settle,
+            overflow_spacing: self.overflow_spacing,
+            mute_interval: self.mute_interval,
+        }
+    }
+}
