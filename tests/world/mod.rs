@@ -16,6 +16,7 @@ use bcs_bkcmdb_synchronizer::model::{ClusterKind, Modules};
 use bcs_bkcmdb_synchronizer::sandbox::storage::{Behaviour, Generation, SimServer, SimStorage};
 use bcs_bkcmdb_synchronizer::sandbox::verdict::{self, ClusterSide, Verdict};
 use bcs_bkcmdb_synchronizer::service::Service;
+use bcs_bkcmdb_synchronizer::sync::Timings;
 use bcs_bkcmdb_synchronizer::sync::snapshot::{
     ClusterState, ClusterStatus, Control, ControlOutcome, RejectedRecord,
 };
@@ -92,6 +93,7 @@ pub struct World {
     storage_server: Option<SimServer>,
     storage_addr: SocketAddr,
     config: Value,
+    timings: Timings,
     directory: TempDir,
 }
 
@@ -114,7 +116,7 @@ impl World {
             "address": "127.0.0.1", "port": 0, "metric_port": 0, "zk": "",
             "storage_addrs": [storage_server.url()], "cmdb_addr": cmdb.url(), "cmdb_user": "tester",
             "task_manager_type": "file", "task_file": directory.path().join("tasks.json"),
-            "time_zone": "UTC", "cluster_pull_interval": 10, "modules_refresh_interval": 10,
+            "time_zone": "UTC", "cluster_pull_interval": 10, "modules_refresh_interval": 100,
         });
         let storage_addr = storage_server.addr();
         let world = Self {
@@ -125,6 +127,7 @@ impl World {
             storage_server: Some(storage_server),
             storage_addr,
             config,
+            timings: Timings { settle: Duration::from_secs(1), ..Timings::default() },
             directory,
         };
         world.write_tasks();
@@ -136,6 +139,12 @@ impl World {
         for (key, value) in keys.as_object().unwrap() {
             self.config[key] = value.clone();
         }
+        self
+    }
+
+    /// Changes waits of the synchronizer.
+    pub fn with_timings(mut self, change: impl FnOnce(&mut Timings)) -> Self {
+        change(&mut self.timings);
         self
     }
 
@@ -161,7 +170,7 @@ impl World {
     /// Starts the service.
     pub fn start(&mut self) {
         let config = Config::from_json(&self.config.to_string()).unwrap();
-        self.service = Some(Service::start(config).unwrap());
+        self.service = Some(Service::start_with(config, self.timings).unwrap());
     }
 
     /// Starts the service and waits until it has read both sides and every watch is subscribed.
@@ -279,11 +288,11 @@ impl World {
         self.service.is_none() || self.clusters.iter().all(known)
     }
 
-    /// Waits until both sides are equal, field by field.
+    /// Waits until both sides are equal, field by field, and nothing is refused.
     #[track_caller]
     pub fn wait_equal(&self, limit: Duration) -> Duration {
         self.wait_within("both sides are equal", limit, |world| {
-            world.verdict().is_ok_and(|verdict| verdict.is_equal())
+            world.verdict().is_ok_and(|verdict| verdict.is_equal() && verdict.total().rejected == 0)
         })
     }
 
@@ -314,6 +323,7 @@ impl World {
             Ok(verdict) => verdict.to_string(),
             Err(error) => error,
         };
+        report.push_str(&format!("\n{:?}", self.cmdb.writes()));
         for cluster in &self.clusters {
             let status = self.try_status(&cluster.id).map(|status| serde_json::to_string(&status).unwrap());
             report.push_str(&format!("\n{}", status.unwrap_or_default()));

@@ -1,0 +1,316 @@
+//! Peers that die, hang, refuse or lie: nothing is lost, nothing is deleted without proof, the
+//! status says what is wrong, and both sides are equal again soon after it is over.
+//! (design.md 3, rules 1, 4 and 8.)
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
+
+mod world;
+
+use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault as StorageFault, Generation, StreamEnd};
+use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control};
+use serde_json::json;
+use std::time::Duration;
+use world::cmdb::Fault;
+use world::pods::{phase, pod};
+use world::{BIZ, CLUSTER, CONVERGES, PATIENCE, World};
+
+/// Creates, changes and deletes, `rounds` times over a few dozen pods.
+fn churn(world: &World, rng: &mut fastrand::Rng, rounds: u64, version: &mut u64) {
+    for _ in 0..rounds {
+        *version += 1;
+        let name = format!("web-{}", rng.u8(..40));
+        match rng.u8(..4) {
+            0 => drop(world.storage.delete(CLUSTER, world::pods::NAMESPACE, &name)),
+            1 => world.put(pod(&name, *version)),
+            _ => world.put(phase(pod(&name, *version), ["Pending", "Running", "Failed"][rng.usize(..3)])),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Victim {
+    Cmdb,
+    Storage,
+    Both,
+}
+
+#[track_caller]
+fn check_restart(victim: Victim, generation: Generation) {
+    let mut world = World::single(generation);
+    let (mut rng, mut version) = (fastrand::Rng::with_seed(3), 0);
+    churn(&world, &mut rng, 60, &mut version);
+    world.start_and_follow();
+    churn(&world, &mut rng, 60, &mut version);
+    if victim != Victim::Storage {
+        world.cmdb.kill();
+    }
+    if victim != Victim::Cmdb {
+        world.kill_storage();
+    }
+    churn(&world, &mut rng, 60, &mut version);
+    world.wait("the failure shows", |world| {
+        world.status(CLUSTER).state == ClusterState::Degraded && world.last_error().contains("127.0.0.1")
+    });
+    churn(&world, &mut rng, 60, &mut version);
+    if victim != Victim::Storage {
+        world.cmdb.restart();
+    }
+    if victim != Victim::Cmdb {
+        world.restart_storage();
+    }
+    churn(&world, &mut rng, 60, &mut version);
+    world.wait_equal(CONVERGES);
+    world.wait_live();
+}
+
+#[test]
+fn a_cmdb_that_dies_in_the_middle_of_churn_is_caught_up_with() {
+    check_restart(Victim::Cmdb, Generation::Old);
+    check_restart(Victim::Cmdb, Generation::New);
+}
+
+#[test]
+fn a_storage_that_dies_in_the_middle_of_churn_is_caught_up_with() {
+    check_restart(Victim::Storage, Generation::Old);
+    check_restart(Victim::Storage, Generation::New);
+}
+
+#[test]
+fn both_dying_in_the_middle_of_churn_are_caught_up_with() {
+    check_restart(Victim::Both, Generation::Old);
+    check_restart(Victim::Both, Generation::New);
+}
+
+/// A CMDB that answers so for a while: shown with `words`, then caught up with.
+#[track_caller]
+fn check_cmdb(fault: Fault, words: &str) {
+    let mut world = World::single(Generation::New).with(json!({"cmdb_timeout": 1}));
+    (0..30).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.start_and_settle();
+    world.cmdb.break_all(fault);
+    for number in 0..30 {
+        world.put(phase(pod(&format!("web-{number}"), 2), "Failed"));
+    }
+    world.delete("web-0");
+    world.put(pod("new", 1));
+    world.wait("the failure shows", |world| {
+        world.status(CLUSTER).state == ClusterState::Degraded && world.last_error().contains(words)
+    });
+    assert!(!world.verdict().unwrap().is_equal());
+    world.cmdb.heal();
+    world.wait_equal(CONVERGES);
+    world.wait_live();
+}
+
+#[test]
+fn a_cmdb_that_answers_500_is_retried() {
+    check_cmdb(Fault::Error500, "500");
+}
+
+#[test]
+fn a_cmdb_that_answers_a_page_is_retried() {
+    check_cmdb(Fault::Html, "not an answer of the CMDB");
+}
+
+#[test]
+fn a_cmdb_that_answers_nothing_is_retried() {
+    check_cmdb(Fault::Empty, "empty");
+}
+
+#[test]
+fn a_cmdb_that_is_busy_is_retried() {
+    check_cmdb(Fault::Busy, "system busy");
+}
+
+#[test]
+fn a_cmdb_that_hangs_is_retried() {
+    check_cmdb(Fault::Hang, "1 s");
+}
+
+#[test]
+fn answers_that_are_lost_after_the_write_lead_to_no_duplicate_and_no_loss() {
+    let mut world = World::single(Generation::Old);
+    (0..40).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.cmdb.break_next(&["create", "createmany"], Fault::LoseAnswer, 4);
+    world.start();
+    world.wait_equal(CONVERGES);
+    world.cmdb.break_next(&["update", "delete"], Fault::LoseAnswer, 20);
+    for number in 0..20 {
+        world.put(phase(pod(&format!("web-{number}"), 2), "Failed"));
+    }
+    (20..30).for_each(|number| world.delete(&format!("web-{number}")));
+    world.wait_equal(CONVERGES);
+    assert_eq!(world.rejected(CLUSTER), []);
+}
+
+#[test]
+fn a_cmdb_that_is_down_at_the_start_delays_the_first_full_sync_only() {
+    let mut world = World::single(Generation::Old);
+    world.put(pod("web-0", 1));
+    world.cmdb.kill();
+    world.start();
+    world.wait("the failure shows", |world| world.last_error().contains("cannot connect"));
+    assert!(world.service.as_ref().unwrap().source().health().ok);
+    world.cmdb.restart();
+    world.wait_equal(CONVERGES);
+}
+
+/// A storage that answers so to every call: nothing is deleted, it shows, then all is well.
+#[track_caller]
+fn check_storage(call: Call, fault: StorageFault, words: &str) {
+    let mut world = World::single(Generation::Old)
+        .with(json!({"storage_timeout": 1, "delete_guard_percent": 100, "delete_guard_min": 1000}));
+    (0..20).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.start_and_settle();
+    world.storage.faults().set(EVERY, call, fault);
+    world.storage.faults().end_streams(EVERY, StreamEnd::Cut);
+    world.put(pod("new", 1));
+    world.delete("web-0");
+    let full_syncs = world.status(CLUSTER).full_sync.count;
+    world.wait("full syncs were tried", |world| {
+        world.status(CLUSTER).full_sync.count > full_syncs && world.last_error().contains(words)
+    });
+    assert_eq!(world.status(CLUSTER).senders.deleted, 0);
+    assert_eq!(world.cmdb.records(BIZ).unwrap().len(), 20);
+    world.storage.faults().clear();
+    world.storage.faults().end_streams(EVERY, StreamEnd::Cut);
+    world.wait_equal(CONVERGES);
+    world.wait_live();
+}
+
+#[test]
+fn a_storage_that_refuses_deletes_nothing() {
+    check_storage(Call::Any, StorageFault::Refuse, "refused");
+}
+
+#[test]
+fn a_storage_that_answers_500_deletes_nothing() {
+    check_storage(Call::Any, StorageFault::Error500, "HTTP 500");
+}
+
+#[test]
+fn a_storage_that_answers_a_page_deletes_nothing() {
+    check_storage(Call::Any, StorageFault::Html, "127.0.0.1");
+}
+
+#[test]
+fn a_storage_that_answers_half_a_document_deletes_nothing() {
+    check_storage(Call::List, StorageFault::Truncated, "full sync");
+}
+
+#[test]
+fn a_storage_that_answers_null_or_an_object_deletes_nothing() {
+    check_storage(Call::Any, StorageFault::DataNull, "127.0.0.1");
+    check_storage(Call::Any, StorageFault::DataObject, "127.0.0.1");
+}
+
+#[test]
+fn a_storage_that_breaks_connections_deletes_nothing() {
+    check_storage(Call::Any, StorageFault::Close, "broke");
+}
+
+#[test]
+fn a_storage_that_hangs_deletes_nothing() {
+    check_storage(Call::Any, StorageFault::Hang, "1 s");
+}
+
+#[test]
+fn an_empty_listing_by_error_deletes_nothing() {
+    let mut world =
+        World::single(Generation::New).with(json!({"delete_guard_percent": 100, "delete_guard_min": 1000}));
+    (0..20).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.start_and_settle();
+    let reads = world.storage.counters().get;
+    world.storage.faults().next(CLUSTER, Call::List, StorageFault::Empty, 1);
+    world.control(Control::Sync);
+    world.wait("every pod was read by its name", |world| world.storage.counters().get >= reads + 20);
+    world.wait_equal(PATIENCE);
+    assert_eq!(world.status(CLUSTER).senders.deleted, 0);
+}
+
+#[test]
+fn deletes_above_the_guard_wait_for_an_approval() {
+    let mut world = World::single(Generation::Old);
+    (0..80).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.start_and_settle();
+    world.stop();
+    (0..60).for_each(|number| world.delete(&format!("web-{number}")));
+    world.start();
+    world.wait("60 deletes are held back", |world| {
+        let full_sync = world.status(CLUSTER).full_sync;
+        (full_sync.last_outcome, full_sync.held_back_deletes) == ("held_back", 60)
+    });
+    world.wait_live();
+    assert_eq!(world.cmdb.records(BIZ).unwrap().len(), 80);
+    // One of them came back since the operator looked.
+    world.put(pod("web-0", 1));
+    world.control(Control::ApproveDeletes);
+    world.wait_equal(PATIENCE);
+    assert_eq!(world.cmdb.records(BIZ).unwrap().len(), 21);
+    world.wait("nothing is held back", |world| world.status(CLUSTER).full_sync.held_back_deletes == 0);
+}
+
+#[test]
+fn a_mute_watch_is_found_and_renewed() {
+    let second = Duration::from_secs(1);
+    let mut world = World::single(Generation::Old).with_timings(|timings| {
+        timings.mute_grace = second;
+        timings.mute_interval = second;
+    });
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    world.storage.faults().mute(CLUSTER);
+    world.put(phase(pod("web-0", 2), "Failed"));
+    world.put(pod("web-1", 1));
+    world.control(Control::Sync);
+    world.wait("the watch is found mute", |world| world.status(CLUSTER).watch.missed >= 2);
+    world.wait("the watch is renewed", |world| world.status(CLUSTER).watch.reconnects >= 1);
+    world.wait("it is said", |world| world.last_error().contains("did not deliver"));
+    world.storage.faults().clear();
+    world.wait_equal(PATIENCE);
+    world.wait_live();
+    assert_eq!(world.last_error(), "");
+}
+
+#[test]
+fn a_watch_that_delivers_is_never_suspected() {
+    let mut world = World::single(Generation::New).with_timings(|timings| {
+        timings.mute_grace = Duration::from_millis(500);
+    });
+    let (mut rng, mut version) = (fastrand::Rng::with_seed(5), 0);
+    world.start_and_settle();
+    for count in 3..9 {
+        churn(&world, &mut rng, 60, &mut version);
+        world.control(Control::Sync);
+        world.wait("a further full sync", |world| world.status(CLUSTER).full_sync.count >= count);
+    }
+    world.wait_equal(PATIENCE);
+    assert_eq!(world.status(CLUSTER).watch.missed, 0);
+    assert_eq!(world.status(CLUSTER).watch.reconnects, 0);
+}
+
+#[test]
+fn events_that_do_not_fit_turn_into_a_full_sync() {
+    let mut world = World::single(Generation::Old)
+        .with(json!({"event_queue_length": 5, "senders_per_cluster": 1, "cmdb_batch_size": 1, "cmdb_timeout": 1}))
+        .with_timings(|timings| timings.overflow_spacing = Duration::from_secs(1));
+    world.start_and_settle();
+    let full_syncs = world.status(CLUSTER).full_sync.count;
+    world.cmdb.break_next(&["create"], Fault::Hang, 1);
+    (0..60).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.wait_equal(PATIENCE);
+    assert!(world.status(CLUSTER).full_sync.count > full_syncs);
+}
+
+#[test]
+fn a_storage_stream_that_keeps_ending_loses_no_change() {
+    let mut world = World::single(Generation::New);
+    let (mut rng, mut version) = (fastrand::Rng::with_seed(9), 0);
+    world.start_and_follow();
+    for end in [StreamEnd::Break, StreamEnd::Cut, StreamEnd::Break, StreamEnd::Cut] {
+        churn(&world, &mut rng, 30, &mut version);
+        world.storage.faults().end_streams(EVERY, end);
+        churn(&world, &mut rng, 30, &mut version);
+    }
+    world.wait_equal(CONVERGES);
+}

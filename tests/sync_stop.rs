@@ -1,0 +1,205 @@
+//! Stopping, pausing, and changing whose cluster it is. (design.md 4, interface.md 1 and 3.)
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
+
+mod world;
+
+use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault as StorageFault, Generation, StreamEnd};
+use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control};
+use serde_json::json;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use world::cmdb::Fault;
+use world::pods::{phase, pod};
+use world::{BIZ, CLUSTER, PATIENCE, World};
+
+/// The issue says less than a second; the rest is for a busy machine.
+const PROMPTLY: Duration = Duration::from_secs(2);
+
+#[track_caller]
+fn check_stop(world: &mut World) {
+    let started = Instant::now();
+    world.stop();
+    let took = started.elapsed();
+    assert!(took < PROMPTLY, "{took:?}");
+}
+
+#[test]
+fn an_idle_service_stops_promptly() {
+    let mut world = World::single(Generation::Old);
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    check_stop(&mut world);
+    world.wait_within("the stream is closed", PATIENCE, |world| world.storage.counters().open_watches == 0);
+}
+
+#[test]
+fn a_service_whose_peers_are_down_stops_promptly() {
+    let mut world = World::single(Generation::Old);
+    world.kill_storage();
+    world.cmdb.kill();
+    world.start();
+    world.wait("the failure shows", |world| world.status(CLUSTER).state == ClusterState::Degraded);
+    check_stop(&mut world);
+}
+
+#[test]
+fn a_service_that_waits_for_a_hanging_storage_stops_promptly() {
+    for call in [Call::List, Call::Watch, Call::Get] {
+        let mut world = World::single(Generation::Old);
+        world.put(pod("web-0", 1));
+        world.start_and_settle();
+        world.storage.faults().set(EVERY, call, StorageFault::Hang);
+        let asked = |world: &World| {
+            let counters = world.storage.counters();
+            match call {
+                Call::List => counters.list,
+                Call::Watch => counters.watch,
+                _ => counters.get,
+            }
+        };
+        let before = asked(&world);
+        match call {
+            Call::List => world.control(Control::Sync),
+            Call::Watch => world.storage.faults().end_streams(EVERY, StreamEnd::Cut),
+            _ => world.delete("web-0"),
+        }
+        world.wait("it was asked", |world| asked(world) > before);
+        check_stop(&mut world);
+    }
+}
+
+#[test]
+fn queued_writes_are_finished_before_the_service_ends() {
+    let mut world = World::single(Generation::Old);
+    world.start_and_settle();
+    for number in 0..50 {
+        world.put(pod(&format!("web-{number}"), 1));
+    }
+    world.wait("all events came", |world| world.status(CLUSTER).watch.events.add == 50);
+    world.wait("they are handed over", |world| {
+        let status = world.status(CLUSTER);
+        status.pods.storage == 50
+    });
+    world.stop();
+    world.wait_equal(PATIENCE);
+}
+
+/// The program itself; killed when dropped.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_program_ends_with_zero_after_a_signal_to_terminate() {
+    for signal in ["-TERM", "-INT"] {
+        let world = World::single(Generation::New);
+        (0..20).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+        let child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+            .arg("-f")
+            .arg(world.config_file())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut program = Program(child);
+        world.wait_equal(PATIENCE);
+        let pid = program.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let mut code = None;
+        world.wait("the program ends", |_| {
+            code = program.0.try_wait().unwrap();
+            code.is_some()
+        });
+        assert_eq!(code.unwrap().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_program_whose_port_is_taken_ends_with_one() {
+    let taken = world::listen();
+    let world = World::single(Generation::New).with(json!({"port": taken.local_addr().unwrap().port()}));
+    let output = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+        .arg("-f")
+        .arg(world.config_file())
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("port: cannot listen on 127.0.0.1"), "{words}");
+}
+
+#[test]
+fn a_paused_cluster_writes_nothing_and_catches_up_when_resumed() {
+    let mut world = World::single(Generation::New);
+    world.put(pod("web-0", 1));
+    world.put(pod("web-1", 1));
+    world.start_and_settle();
+    world.wait_equal(PATIENCE);
+    world.control(Control::Pause);
+    world.wait("it is paused", |world| world.status(CLUSTER).state == ClusterState::Paused);
+    let writes = world.cmdb.writes().len();
+    world.put(phase(pod("web-0", 2), "Failed"));
+    world.put(pod("web-2", 1));
+    world.delete("web-1");
+    world.wait("the events came", |world| {
+        let events = world.status(CLUSTER).watch.events;
+        events.add + events.change + events.delete >= 3
+    });
+    world.control(Control::Sync);
+    assert_eq!(world.cmdb.writes().len(), writes);
+    world.control(Control::Resume);
+    world.wait_equal(PATIENCE);
+    assert!(world.cmdb.writes().len() > writes);
+}
+
+#[test]
+fn a_cluster_that_changes_its_business_leaves_nothing_in_the_old_one() {
+    let mut world = World::single(Generation::Old);
+    (0..10).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.start_and_settle();
+    world.wait_equal(PATIENCE);
+    // What is not the cluster's stays.
+    let foreign = json!({"bk_module_id": 201, "bk_cloud_id": 0, "bk_host_innerip": "10.9.9.9",
+        "bk_pod_name": "other", "bk_pod_namespace": "default", "bk_pod_cluster": "BCS-K8S-00777",
+        "bk_pod_uuid": "other", "bk_pod_workloadtype": "Pod", "bk_pod_workloadname": "other"});
+    world.cmdb.create(BIZ, foreign);
+    world.clusters[0].biz = 3;
+    world.write_tasks();
+    world.wait("the old business has nothing of it", |world| {
+        world.status(CLUSTER).bk_biz_id == 3 && world.cmdb.records(BIZ).unwrap().len() == 1
+    });
+    world.wait("the new one has all", |world| world.cmdb.records(3).unwrap().len() == 10);
+    assert_eq!(world.rejected(CLUSTER), []);
+}
+
+#[test]
+fn a_cluster_that_left_keeps_its_records_and_is_followed_no_more() {
+    let mut world = World::single(Generation::Old);
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    world.wait_equal(PATIENCE);
+    let cluster = std::mem::take(&mut world.clusters);
+    world.write_tasks();
+    world.wait("it is gone", |world| world.try_status(CLUSTER).is_none());
+    world.delete("web-0");
+    world.clusters = cluster;
+    assert_eq!(world.cmdb.records(BIZ).unwrap().len(), 1);
+    world.write_tasks();
+    world.wait_equal(PATIENCE);
+}
+
+#[test]
+fn a_write_on_the_wire_does_not_hold_a_stop_beyond_the_grace() {
+    let mut world = World::single(Generation::Old).with(json!({"shutdown_grace": 0}));
+    world.start_and_settle();
+    world.cmdb.break_all(Fault::Hang);
+    world.put(pod("web-0", 1));
+    world.cmdb.wait_for_call("create");
+    check_stop(&mut world);
+}
