@@ -82,6 +82,7 @@
 //! 8. **No mute watch.** A watch that is connected and does not deliver is noticed and renewed.
 
 pub mod assignment;
+mod boottime;
 pub mod cli;
 pub mod cmdb;
 pub mod config;

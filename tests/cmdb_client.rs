@@ -330,7 +330,7 @@ struct TestFence(Mutex<Result<Permit, String>>);
 impl TestFence {
     fn open(remaining: Option<Duration>) -> Self {
         let header = Some(format!("{CLUSTER}:77"));
-        Self(Mutex::new(Ok(Permit { remaining, header })))
+        Self(Mutex::new(Ok(Permit { remaining, header, ..Permit::default() })))
     }
 
     fn scope(&self) -> Scope<'_> {
@@ -351,11 +351,27 @@ fn a_write_asks_the_fence_and_carries_its_number() {
     let fence = TestFence::open(None);
     cmdb.delete(&fence.scope(), "a").unwrap();
     assert_eq!(peer.requests()[0].header("x-bkcmdb-fence"), Some("BCS-K8S-00001:77"));
-    for down in [Err("no lease".to_owned()), Ok(Permit { remaining: Some(Duration::ZERO), header: None })] {
+    for down in
+        [Err("no lease".to_owned()), Ok(Permit { remaining: Some(Duration::ZERO), ..Permit::default() })]
+    {
         *fence.0.lock() = down;
         assert_eq!(class(cmdb.delete(&fence.scope(), "a")), "fenced");
     }
     assert_eq!(peer.requests().len(), 1, "nothing is sent while the fence is down");
+}
+
+#[test]
+fn no_byte_leaves_after_the_permission_ended_whatever_the_timeout_says() {
+    let peer = Peer::answering(|_| (200, success(&json!({"deleted_count": 1}))));
+    let cmdb = client(&peer);
+    let fence = TestFence::open(None);
+    if let Ok(permit) = &mut *fence.0.lock() {
+        // One nanosecond after boot is long over; the time that is left does not say so.
+        permit.remaining = Some(Duration::from_secs(30));
+        permit.until = Some(Duration::from_nanos(1));
+    }
+    assert_eq!(class(cmdb.delete(&fence.scope(), "a")), "ambiguous");
+    assert_eq!(peer.requests().len(), 0);
 }
 
 #[test]

@@ -151,7 +151,7 @@ struct Holder(u64);
 
 impl Fence for Holder {
     fn permit(&self) -> Result<Permit, String> {
-        Ok(Permit { remaining: None, header: Some(format!("{CLUSTER}:{}", self.0)) })
+        Ok(Permit { header: Some(format!("{CLUSTER}:{}", self.0)), ..Permit::default() })
     }
 }
 

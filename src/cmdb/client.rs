@@ -294,14 +294,15 @@ impl Inner {
         ];
         headers.extend(permit.header.as_deref().map(|fence| ("X-Bkcmdb-Fence", fence)));
         let url = format!("{}{}", self.base, call.path);
-        let response = self.http.send(&Request {
+        let request = Request {
             method: call.method,
             url: &url,
             headers: &headers,
             body: Some(body),
             timeout: Some(permit.remaining.map_or(timeout, |remaining| remaining.min(timeout))),
             idle_timeout: None,
-        })?;
+        };
+        let response = self.http.send_before(permit.until, &request)?;
         Ok((response.status, response.bytes(MAX_ANSWER)?))
     }
 }

@@ -1,6 +1,7 @@
 //! The fence of one cluster: open while the lease runs and the lock is ours.
 
 use super::session::Session;
+use crate::boottime::boottime;
 use crate::model::{Fence, Permit};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -98,9 +99,11 @@ impl Fence for LockFence {
                 None => format!("the lock of {} is not ours", self.cluster_id),
             });
         };
+        // Read first: a pause between the two makes the permission shorter, never longer.
+        let now = boottime();
         let remaining = self.session.lease(lock.session)?;
         let header = format!("{}:{}", self.cluster_id, lock.number());
-        Ok(Permit { remaining: Some(remaining), header: Some(header) })
+        Ok(Permit { remaining: Some(remaining), until: Some(now + remaining), header: Some(header) })
     }
 
     fn epoch(&self) -> u64 {

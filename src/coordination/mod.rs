@@ -11,7 +11,6 @@
 //! `discovery` and `view`, each a look that a `looker` repeats.
 
 mod client;
-mod clock;
 mod discovery;
 pub mod election;
 mod fence;

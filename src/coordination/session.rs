@@ -7,13 +7,13 @@
 //! reading side of storage discovery) only reads.
 
 use super::client::{CallError, Client};
-use super::clock::boottime;
 use super::fence::Root;
 use super::layout::{self, ServerInfo};
 use super::lease::Lease;
 use super::link::Servers;
 use super::registration::{Registration, RegistrationError, register};
 use super::relay::Event;
+use crate::boottime::boottime;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use parking_lot::Mutex;
 use std::io;

@@ -4,7 +4,7 @@
 //! the dialer mark their own errors, and everything else happened with the request under way.
 
 use super::answer::{BodyReader, Response};
-use super::dial::{ConnectFailure, Dialer};
+use super::dial::{ConnectFailure, Dialer, SendLimit};
 use super::names::Names;
 use super::{HttpError, Method, Request, handshake};
 use crossbeam::channel::{Sender, bounded};
@@ -99,6 +99,20 @@ impl Client {
             }),
             peer: target.peer,
         })
+    }
+
+    /// As [`send`](Self::send), but no byte leaves after `deadline`, a time since boot
+    /// (`CLOCK_BOOTTIME`): a pause of the process or the machine does not stretch it.
+    ///
+    /// # Errors
+    /// Past the deadline [`HttpError::Timeout`]: a part of the request may have left before.
+    pub fn send_before(
+        &self,
+        deadline: Option<Duration>,
+        request: &Request<'_>,
+    ) -> Result<Response, HttpError> {
+        let _limit = SendLimit::set(deadline);
+        self.send(request)
     }
 
     /// Ends every exchange of this client and its clones, also one that is being read by another

@@ -5,8 +5,10 @@
 //! [`ConnectFailure`]; that is how the client knows the difference.
 
 use super::handshake;
+use crate::boottime::boottime;
 use rustls::ClientConfig;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +40,27 @@ pub(super) enum ConnectFailure {
 impl From<ConnectFailure> for Error {
     fn from(failure: ConnectFailure) -> Self {
         Self::Other(Box::new(failure))
+    }
+}
+
+thread_local! {
+    /// Until when this thread's request may be sent. ureq sends on the thread that asks.
+    static SEND_BEFORE: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// While it lives, this thread sends nothing after a time since boot.
+pub(super) struct SendLimit;
+
+impl SendLimit {
+    pub(super) fn set(deadline: Option<Duration>) -> Self {
+        SEND_BEFORE.set(deadline);
+        Self
+    }
+}
+
+impl Drop for SendLimit {
+    fn drop(&mut self) {
+        SEND_BEFORE.set(None);
     }
 }
 
@@ -202,6 +225,9 @@ impl Transport for Plain {
         if left != self.write_timeout {
             self.socket.socket.set_write_timeout(left)?;
             self.write_timeout = left;
+        }
+        if SEND_BEFORE.get().is_some_and(|deadline| boottime() >= deadline) {
+            return Err(Error::Timeout(timeout.reason));
         }
         let output = &self.buffers.output()[..amount];
         (&self.socket.socket).write_all(output).map_err(|error| match ran_out(&error) {

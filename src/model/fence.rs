@@ -8,6 +8,9 @@ pub struct Permit {
     /// How long the permission lasts at most; a request's timeout is cut to it. `None`: for ever
     /// (standalone).
     pub remaining: Option<Duration>,
+    /// The same as a time since boot (`CLOCK_BOOTTIME`): no byte of a request leaves later, whatever
+    /// paused the process or the machine meanwhile.
+    pub until: Option<Duration>,
     /// Value of `X-Bkcmdb-Fence`, `<cluster>:<czxid of its lock>` (design.md 4).
     pub header: Option<String>,
 }
