@@ -9,7 +9,7 @@ use bcs_bkcmdb_synchronizer::sandbox::storage::{Behaviour, Generation};
 use bcs_bkcmdb_synchronizer::sync::snapshot::Control;
 use serde_json::json;
 use world::pods::{NAMESPACE, phase, pod, pod_with_uid, taskgroup, with};
-use world::{BIZ, CLUSTER, ClusterSetup, PATIENCE, World};
+use world::{BIZ, CLUSTER, ClusterSetup, PATIENCE, World, at_once};
 
 const BOTH: [Generation; 2] = [Generation::Old, Generation::New];
 
@@ -31,7 +31,7 @@ fn operations(world: &World) -> Vec<String> {
 
 #[test]
 fn a_pod_is_followed_from_its_creation_to_its_delete_without_a_full_sync() {
-    for generation in BOTH {
+    at_once(BOTH, |generation| {
         let mut world = World::single(generation);
         world.start_and_settle();
         let full_syncs = world.status(CLUSTER).full_sync.count;
@@ -48,12 +48,12 @@ fn a_pod_is_followed_from_its_creation_to_its_delete_without_a_full_sync() {
         assert_eq!((status.full_sync.count, status.senders.deleted), (full_syncs, 1), "{generation:?}");
         let proofs = world.service.as_ref().unwrap().source().deletes();
         assert_eq!(proofs[0].proof, "point read: not in bcs-storage");
-    }
+    });
 }
 
 #[test]
 fn many_deletes_at_once_are_one_request_each() {
-    for generation in BOTH {
+    at_once(BOTH, |generation| {
         let mut world = World::single(generation);
         let names: Vec<String> = (0..40).map(|number| format!("web-{number}")).collect();
         names.iter().for_each(|name| world.put(pod(name, 1)));
@@ -64,7 +64,7 @@ fn many_deletes_at_once_are_one_request_each() {
         world.wait("a further full sync", |world| world.status(CLUSTER).full_sync.count == 3);
         let deletes = operations(&world).iter().filter(|operation| *operation == "delete").count();
         assert_eq!(deletes, 40, "{generation:?}");
-    }
+    });
 }
 
 /// A pod recreated under its name: the old uid goes, the new one comes, without a full sync.
@@ -99,9 +99,8 @@ fn check_recreation(behaviour: Behaviour, with_delete: bool) {
 #[test]
 fn a_pod_recreated_under_its_storage_id_replaces_the_old_one() {
     // The old generation replaces the document, the new one may also revive a deleted one.
-    check_recreation(Behaviour::of(Generation::Old), false);
-    check_recreation(Behaviour::of(Generation::New), false);
-    check_recreation(Behaviour::of(Generation::New), true);
+    let cases = [(Generation::Old, false), (Generation::New, false), (Generation::New, true)];
+    at_once(cases, |(generation, with_delete)| check_recreation(Behaviour::of(generation), with_delete));
 }
 
 #[test]
@@ -179,7 +178,7 @@ fn a_change_back_overtakes_the_change_on_its_way() {
 #[test]
 fn taskgroups_are_followed_like_pods() {
     let id = "BCS-MESOS-00001";
-    for generation in BOTH {
+    at_once(BOTH, |generation| {
         let mut world = World::new(vec![ClusterSetup::new(id, generation)]);
         let (first, second) = ("0.web.default.1.11", "0.web.default.1.12");
         world.storage.put(id, taskgroup(first, "Running")).unwrap();
@@ -190,7 +189,7 @@ fn taskgroups_are_followed_like_pods() {
         assert!(world.storage.delete(id, NAMESPACE, first));
         world.wait_equal(PATIENCE);
         assert_eq!(world.cmdb.find(BIZ, second).unwrap()["bk_pod_clustertype"], "mesos");
-    }
+    });
 }
 
 #[test]

@@ -49,6 +49,16 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     started.elapsed()
 }
 
+/// Checks all cases at once: most of their time is waiting.
+pub fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    let check = &check;
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || check(case));
+        }
+    });
+}
+
 /// A listener on a port that was in use a moment ago.
 pub fn listen_again(addr: SocketAddr) -> TcpListener {
     let mut listener = None;
