@@ -4,59 +4,24 @@
 
 #[path = "common/partition.rs"]
 mod partition;
+#[path = "common/sessions.rs"]
+mod sessions;
 #[path = "common/zookeeper.rs"]
 mod zookeeper;
 
 use bcs_bkcmdb_synchronizer::config::Secret;
 use bcs_bkcmdb_synchronizer::coordination::layout::{self, ServerInfo};
-use bcs_bkcmdb_synchronizer::coordination::{CallError, Client, Role, Servers, Session, election};
+use bcs_bkcmdb_synchronizer::coordination::{CallError, Role, Servers, Session, election};
 use crossbeam::channel::bounded;
 use partition::Network;
-use std::sync::Arc;
+use sessions::{TIMEOUT, client, info, member, servers};
 use std::time::{Duration, Instant};
 use zookeeper::{START, ZooKeepers, wait_for};
 
-const TIMEOUT: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(15);
-
-fn servers(zookeepers: &ZooKeepers) -> Servers {
-    Servers {
-        hosts: zookeepers.hosts(),
-        user: String::new(),
-        password: Secret::default(),
-        session_timeout: TIMEOUT,
-    }
-}
-
-fn info(port: u16) -> ServerInfo {
-    ServerInfo {
-        ip: "127.0.0.1".to_owned(),
-        port,
-        hostname: "test".to_owned(),
-        scheme: "http".to_owned(),
-        version: "1".to_owned(),
-        pid: std::process::id(),
-        ..ServerInfo::default()
-    }
-}
-
-fn member(zookeepers: &ZooKeepers, port: u16) -> Session {
-    Session::start(servers(zookeepers), Role::Member(info(port))).unwrap()
-}
-
-/// The client of a session that has one.
-#[track_caller]
-fn client(session: &Session) -> Arc<Client> {
-    wait_for("a session", START, || session.client().is_some() && session.connected());
-    session.client().unwrap()
-}
 
 fn permitted(session: &Session) -> bool {
     session.client().is_some_and(|client| session.lease(client.session()).is_ok())
-}
-
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count()
 }
 
 #[test]
@@ -165,22 +130,6 @@ fn nodes_belong_to_whoever_has_user_and_password() {
     let refused = other.client().unwrap().read("/private", false).unwrap_err();
     assert!(refused.to_string().contains("zk_user"), "{refused}");
     assert!(!refused.to_string().contains("secret"));
-}
-
-#[test]
-fn sessions_and_threads_do_not_pile_up() {
-    let zookeepers = ZooKeepers::single();
-    let cycle = || {
-        let session = member(&zookeepers, 1001);
-        client(&session);
-        session.stop();
-    };
-    cycle();
-    wait_for("the first one is gone", SOON, || zookeepers.sessions() == 0);
-    let before = threads();
-    (0..50).for_each(|_| cycle());
-    wait_for("no session is left", SOON, || zookeepers.sessions() == 0);
-    wait_for("no thread is left", SOON, || threads() <= before);
 }
 
 #[test]
