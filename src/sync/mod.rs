@@ -17,6 +17,7 @@ pub mod numbers;
 mod previous_business;
 mod problems;
 mod reconciler;
+mod run;
 mod sender;
 mod shared;
 pub mod snapshot;

@@ -1,0 +1,287 @@
+//! One full sync: hold the gate, flush the senders, list the CMDB into the ledger, list the storage
+//! against it, hand over what differs.
+//!
+//! Only a complete listing says anything about what is missing, and even then each pod is read before
+//! its record goes.
+
+use super::problems::Problem;
+use super::shared::Shared;
+use crate::cmdb::CmdbError;
+use crate::config::SyncPolicy;
+use crate::model::{Modules, Observation, ObservedPod};
+use crate::plan::{Acked, Cause, Moment, Order, OrderKind, Outcome, Source};
+use crate::storage::{Listing, StorageError};
+use crossbeam::select;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How long the senders may take to become idle; a CMDB that hangs fails the listing anyway.
+const FLUSH: Duration = Duration::from_secs(60);
+/// How long a shard may make no progress while a full sync hands over.
+const HAND_OVER: Duration = Duration::from_secs(60);
+/// How often a full sync looks whether a shard has room.
+const ROOM_POLL: Duration = Duration::from_millis(5);
+
+/// Why a full sync ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SyncError {
+    #[error("full sync: {0}")]
+    Cmdb(#[from] CmdbError),
+    #[error("full sync: {0}")]
+    Storage(#[from] StorageError),
+    #[error("full sync: the CMDB takes no writes; see the senders' retries")]
+    Stuck,
+    #[error("full sync: stopped")]
+    Stopped,
+}
+
+/// One run.
+pub(super) struct Run<'a> {
+    shared: &'a Shared,
+    modules: Arc<Modules>,
+    /// Orders per shard that are not sent yet: full create-many calls are worth waiting for.
+    buffers: Vec<Vec<Order>>,
+    /// The watch stream a mute watch is suspected of, if it is old enough.
+    stream: Option<u64>,
+    created: u64,
+    updated: u64,
+    pub invalid: u64,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(shared: &'a Shared, modules: Arc<Modules>, causes: &[Cause]) -> Self {
+        // A topology that changed makes every document of a Mesos cluster look new.
+        let telling = shared.schedule.lock().is_settled() && !causes.contains(&Cause::Topology);
+        let connected = shared.stats.watch_connected.load(Relaxed);
+        let stream = (telling && connected).then(|| shared.stats.watch_streams.load(Relaxed));
+        let buffers = shared.shards.iter().map(|_| Vec::new()).collect();
+        Self { shared, modules, buffers, stream, created: 0, updated: 0, invalid: 0 }
+    }
+
+    /// The whole of it, under the gate; returns how many deletes are held back.
+    pub fn all(&mut self, causes: &[Cause]) -> Result<usize, SyncError> {
+        let shared = self.shared;
+        let mut listing = shared.peers.storage.listing(
+            &shared.cluster.id,
+            shared.cluster.kind,
+            shared.converter.projection(),
+        )?;
+        let _gate = shared.gate.lock();
+        self.flush_senders()?;
+        self.list_cmdb()?;
+        let listed = self.list_storage(&mut listing);
+        let held_back = match listed {
+            Ok(()) => self.missing(causes),
+            Err(error) => Err(error),
+        };
+        // What was compared is wanted from now on, and no event tells it again.
+        self.send_rest()?;
+        held_back
+    }
+
+    /// Every page of the storage against the ledger.
+    fn list_storage(&mut self, listing: &mut Listing) -> Result<(), SyncError> {
+        let shared = self.shared;
+        loop {
+            let mut pods = Vec::new();
+            let mut invalid = 0;
+            let page = listing.next_page(&mut |document| match shared
+                .converter
+                .document(document, &self.modules)
+            {
+                Ok(Observation::Pod(pod)) => pods.push(*pod),
+                Ok(Observation::Deleted(_)) => {}
+                Err(error) => {
+                    invalid += 1;
+                    shared.problems.set(Problem::Documents, error.to_string());
+                }
+            })?;
+            self.invalid += invalid;
+            self.compare(pods)?;
+            if page.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush_senders(&self) -> Result<(), SyncError> {
+        let deadline = self.shared.clock.instant(self.shared.clock.now() + FLUSH);
+        for flushed in self.shared.shards.iter().map(|shard| shard.flush()).collect::<Vec<_>>() {
+            select! {
+                recv(flushed) -> _ => {}
+                recv(self.shared.stopped) -> _ => return Err(SyncError::Stopped),
+                default(deadline.saturating_duration_since(std::time::Instant::now())) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What the CMDB holds, into the ledger.
+    fn list_cmdb(&self) -> Result<(), SyncError> {
+        let shared = self.shared;
+        shared.ledger.lock().begin_full_sync();
+        let mut after = Some(0);
+        while let Some(last) = after {
+            if shared.stopping() {
+                return Err(SyncError::Stopped);
+            }
+            let mut records = Vec::new();
+            let page = shared.peers.cmdb.list_page(
+                shared.cluster.bk_biz_id,
+                &shared.cluster.id,
+                last,
+                &mut |stored| records.push(stored.record),
+            )?;
+            let mut ledger = shared.ledger.lock();
+            records.iter().for_each(|record| ledger.stored(record));
+            after = page.next;
+        }
+        shared.ledger.lock().end_stored();
+        Ok(())
+    }
+
+    /// A page of the storage's pods against the ledger.
+    fn compare(&mut self, pods: Vec<ObservedPod>) -> Result<(), SyncError> {
+        let shared = self.shared;
+        let now = shared.clock.now();
+        let mut orders = Vec::new();
+        let mut news = Vec::new();
+        {
+            let mut ledger = shared.ledger.lock();
+            for pod in pods {
+                let (uuid, storage_id) = (pod.record.uuid.clone(), pod.storage_id.clone());
+                let decision = ledger.observe(pod, Source::Listing, None, now);
+                for order in &decision.orders {
+                    match (&order.kind, ledger.acked(&uuid)) {
+                        (OrderKind::Write(_), Acked::Absent) => self.created += 1,
+                        (OrderKind::Write(_), _) => self.updated += 1,
+                        (OrderKind::Verify { .. }, _) => {}
+                    }
+                }
+                if decision.news {
+                    news.push(storage_id);
+                }
+                orders.extend(decision.orders);
+            }
+        }
+        self.suspect(&news, now);
+        orders.into_iter().try_for_each(|order| self.buffer(order))
+    }
+
+    /// Changes the watch has not delivered.
+    fn suspect(&self, news: &[String], now: Moment) {
+        let Some(stream) = self.stream.filter(|_| !news.is_empty()) else { return };
+        let events = self.shared.events.lock();
+        let mut mute = self.shared.mute.lock();
+        for storage_id in news.iter().filter(|id| !events.contains(id)) {
+            mute.suspect(storage_id, stream, now);
+        }
+    }
+
+    /// What both listings together lack, after the guard.
+    fn missing(&mut self, causes: &[Cause]) -> Result<usize, SyncError> {
+        let shared = self.shared;
+        let now = shared.clock.now();
+        let missing = shared.ledger.lock().missing(now);
+        missing.unrecorded.into_iter().try_for_each(|order| self.buffer(order))?;
+        if shared.config.sync_policy == SyncPolicy::UpsertOnly {
+            return Ok(0);
+        }
+        let periodic = causes.contains(&Cause::Periodic);
+        let decision = shared.guard.lock().decide(missing.recorded, missing.total, periodic, now);
+        if decision.held_back > 0 {
+            log::warn!(
+                "cluster={} {} of {} records are missing in the storage; their deletes are held back until a later \
+                 full sync confirms them or an operator approves",
+                shared.cluster.id,
+                decision.held_back,
+                missing.total
+            );
+        }
+        self.lacks(&decision.carry_out);
+        let certain = missing.doomed.into_iter();
+        certain.chain(decision.carry_out).try_for_each(|order| self.buffer(order))?;
+        Ok(decision.held_back)
+    }
+
+    /// Deletes the watch has not delivered, if that is what the missing records turn out to be.
+    fn lacks(&self, missing: &[Order]) {
+        let Some(stream) = self.stream else { return };
+        let ids: Vec<String> = {
+            let ledger = self.shared.ledger.lock();
+            let id = |order: &Order| ledger.storage_id_of(&order.uuid).map(str::to_owned);
+            missing.iter().filter_map(id).collect()
+        };
+        let events = self.shared.events.lock();
+        let quiet = ids.into_iter().filter(|id| !events.contains(id));
+        self.shared.mute.lock().listing_lacked(quiet, stream);
+    }
+
+    fn buffer(&mut self, order: Order) -> Result<(), SyncError> {
+        let shard = order.shard(self.buffers.len());
+        self.buffers[shard].push(order);
+        if self.buffers[shard].len() >= self.shared.config.cmdb_batch_size.max(1) {
+            self.send(shard)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn send_rest(&mut self) -> Result<(), SyncError> {
+        (0..self.buffers.len()).try_for_each(|shard| self.send(shard))
+    }
+
+    /// Sends a shard its orders once it has room.
+    fn send(&mut self, number: usize) -> Result<(), SyncError> {
+        let orders = std::mem::take(&mut self.buffers[number]);
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let shard = &self.shared.shards[number];
+        let mut progress = (self.shared.clock.now(), shard.queued());
+        while !shard.has_room() {
+            if self.shared.stopped.recv_timeout(ROOM_POLL)
+                != Err(crossbeam::channel::RecvTimeoutError::Timeout)
+            {
+                return Err(SyncError::Stopped);
+            }
+            let now = self.shared.clock.now();
+            match shard.queued() {
+                queued if queued != progress.1 => progress = (now, queued),
+                _ if now.saturating_sub(progress.0) > HAND_OVER => return Err(SyncError::Stuck),
+                _ => {}
+            }
+        }
+        shard.send(orders);
+        Ok(())
+    }
+
+    pub fn note(&self, outcome: Outcome, started: Moment, finished: Moment) {
+        let took = finished.saturating_sub(started);
+        self.shared.full_sync_duration.record(took);
+        let mut stats = self.shared.stats.full_sync.lock();
+        stats.count += 1;
+        stats.last_outcome = Some(outcome);
+        stats.last_finished = Some(finished);
+        stats.last_duration = Some(took);
+        if matches!(outcome, Outcome::Ok | Outcome::HeldBack) {
+            stats.last_success = Some(finished);
+        }
+        stats.created = self.created;
+        stats.updated = self.updated;
+        stats.deleted = 0;
+        stats.totals[0] += self.created;
+        stats.totals[1] += self.updated;
+        stats.invalid_documents = self.invalid;
+        log::info!(
+            "cluster={} full sync {}: {} to create, {} to update, {} invalid documents, {:.1} s",
+            self.shared.cluster.id,
+            super::stats::outcome_name(Some(outcome)),
+            self.created,
+            self.updated,
+            self.invalid,
+            took.as_secs_f64()
+        );
+    }
+}
