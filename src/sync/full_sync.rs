@@ -114,6 +114,7 @@ impl<'a> FullSync<'a> {
         let shared = self.shared;
         let Some(modules) = shared.modules() else { return };
         let started = shared.clock.now();
+        let epoch = shared.epoch.load(Relaxed);
         log::debug!("cluster={} full sync begins: {causes:?}", shared.cluster.id);
         let mut run = Run::new(shared, modules, causes);
         let result = run.all(causes);
@@ -128,8 +129,11 @@ impl<'a> FullSync<'a> {
         shared.schedule.lock().finished(causes, outcome, finished);
         match result {
             Ok(_) => {
-                shared.seeded.store(true, Relaxed);
-                shared.gate_wake.wake();
+                // Read before an interruption of the permission to write, it says nothing about now.
+                if shared.epoch.load(Relaxed) == epoch {
+                    shared.seeded.store(true, Relaxed);
+                    shared.gate_wake.wake();
+                }
                 shared.problems.clear(Problem::FullSync);
                 if run.invalid == 0 {
                     shared.problems.clear(Problem::Documents);
