@@ -57,10 +57,10 @@ impl StatusSource for Fake {
             mode: "standalone",
             role: "master",
             ready: self.ok,
-            problems: vec!["paas-cc is <away> & \"gone\"".into()],
+            problems: vec!["paas-cc is <away> & \"gone\"".into(), "cluster BCS-K8S-1: no stream".into()],
             coordination: Coordination { state: "standalone", last_heartbeat_seconds_ago: None },
             clusters: vec![
-                cluster("BCS-K8S-1", ClusterState::Live, None),
+                cluster("BCS-K8S-1", ClusterState::Live, Some("no stream")),
                 cluster(NASTY, ClusterState::Degraded, Some("</td><script>alert(1)</script>")),
             ],
         }
@@ -295,6 +295,7 @@ fn the_page_is_whole_escaped_and_locked_down() {
     assert!(page.body.contains("href=\"/api/v1/clusters/%3Cscript%3E%22%5C\""));
     assert_eq!(page.body.matches("<script").count(), 1, "only our own script");
     assert!(!page.body.contains("://"), "nothing from elsewhere");
+    assert_eq!(page.body.matches("no stream").count(), 1, "a problem is listed once");
     let position = |text: &str| page.body.find(text).unwrap_or_else(|| panic!("{text} is missing"));
     assert!(position("Problems") < position("Clusters (2)"), "problems first");
     assert!(position("&lt;script&gt;&quot;\\</a>") < position("BCS-K8S-1</a>"), "the troubled cluster first");

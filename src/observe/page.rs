@@ -79,11 +79,14 @@ fn main(status: &Status) -> String {
     html
 }
 
-/// What is wrong comes first: of the instance, then of its clusters.
+/// What is wrong comes first: of the instance, then of its clusters what readiness does not name.
 fn problems(status: &Status) -> String {
     let of_instance = status.problems.iter().map(|problem| escape(problem));
     let of_clusters = status.clusters.iter().filter_map(|cluster| {
         let error = cluster.last_error.as_ref()?;
+        if status.problems.iter().any(|problem| problem.contains(error)) {
+            return None;
+        }
         Some(format!("{}: {}", escape(&cluster.cluster_id), escape(error)))
     });
     let items: String = of_instance.chain(of_clusters).map(|problem| format!("<li>{problem}</li>")).collect();
