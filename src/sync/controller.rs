@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::coordination::{Coordination, Lock};
 use crate::model::Cluster;
 use crate::plan::Fingerprinter;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use crossbeam::select;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -49,6 +49,8 @@ pub struct Controller {
     leaving: Mutex<BTreeMap<String, Vec<JoinHandle<()>>>>,
     /// Whether coordination told the assigned clusters at least once.
     assigned: AtomicBool,
+    /// Disconnected once the controller's thread has ended, however it ended.
+    alive: Receiver<()>,
 }
 
 /// The thread of a [`Controller`]. Stops when dropped.
@@ -73,17 +75,21 @@ impl Controller {
         let prints = Fingerprinter::new(fastrand::u64(..));
         let (deletes, fenced) = (Arc::default(), Arc::default());
         let common = Common { config, peers, clock, timings, deletes, fenced, prints };
+        let (life, alive) = bounded(0);
         let controller = Arc::new(Self {
             common,
             coordination,
             slots: Mutex::default(),
             leaving: Mutex::default(),
             assigned: AtomicBool::new(false),
+            alive,
         });
         let (stop, stopped) = bounded(0);
         let running = Arc::clone(&controller);
-        let thread =
-            std::thread::Builder::new().name("controller".to_owned()).spawn(move || running.run(&stopped))?;
+        let thread = std::thread::Builder::new().name("controller".to_owned()).spawn(move || {
+            let _life = life;
+            running.run(&stopped);
+        })?;
         Ok(ControllerHandle { controller, thread: Some(thread), stop: Some(stop) })
     }
 
@@ -259,11 +265,15 @@ impl Controller {
         }
     }
 
-    /// Whether every thread of every cluster lives.
+    /// Whether the controller and every thread of every cluster live.
     pub fn health(&self) -> Health {
         let slots = self.slots.lock();
         let broken = slots.iter().filter(|(_, slot)| matches!(slot, Slot::Running(r) if !r.is_whole()));
-        let problems: Vec<String> = broken.map(|(id, _)| format!("cluster {id} lost a thread")).collect();
+        let mut problems: Vec<String> =
+            broken.map(|(id, _)| format!("cluster {id} lost a thread: restart the service")).collect();
+        if self.alive.try_recv() == Err(TryRecvError::Disconnected) {
+            problems.push("the controller has ended: restart the service".to_owned());
+        }
         Health { ok: problems.is_empty(), problems }
     }
 
@@ -310,11 +320,6 @@ impl ControllerHandle {
     /// The controller.
     pub fn controller(&self) -> Arc<Controller> {
         Arc::clone(&self.controller)
-    }
-
-    /// Whether its thread lives.
-    pub fn is_alive(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Stops every cluster, draining the senders, and the thread.
@@ -370,5 +375,74 @@ impl Slot {
                 last_error: why.clone(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordination::{AssignmentView, CoordinationStatus};
+    use crate::http::{Client, Options};
+    use crate::storage::{self, StaticAddresses};
+    use crate::{cmdb, cmdb::TopologyCache};
+
+    /// Coordination whose thread has died: nobody tells clusters any more.
+    struct Dead(Receiver<Arc<Vec<Cluster>>>);
+
+    impl Coordination for Dead {
+        fn assigned(&self) -> &Receiver<Arc<Vec<Cluster>>> {
+            &self.0
+        }
+        fn acquire(&self, _: &str) -> Lock {
+            Lock::Pending { holder: None }
+        }
+        fn release(&self, _: &str) {}
+        fn business_cleaned(&self, _: &str, _: i64) {}
+        fn status(&self) -> CoordinationStatus {
+            unreachable!("the controller does not ask")
+        }
+        fn assignment(&self) -> AssignmentView {
+            AssignmentView::default()
+        }
+        fn stop(&self) {}
+    }
+
+    /// Peers that are never asked.
+    fn peers(config: &Config) -> Peers {
+        let settings =
+            storage::Settings { page_size: 1, timeout: TICK, watch_idle_timeout: TICK, list_concurrency: 1 };
+        let addresses = Arc::new(StaticAddresses::new(Vec::new()));
+        let storage = storage::Client::new(addresses, None, settings, Arc::default());
+        let settings = cmdb::Settings {
+            user: String::new(),
+            supplier: String::new(),
+            qps: 0,
+            timeout: TICK,
+            page_size: 1,
+        };
+        let http = Client::new(&Options::default());
+        let cmdb = cmdb::Client::new(http, config.cmdb_addr.clone(), settings, Arc::default());
+        let topology = Arc::new(TopologyCache::new(cmdb.clone()));
+        Peers { storage, cmdb, topology }
+    }
+
+    #[test]
+    fn a_controller_that_ended_on_its_own_shows_in_the_health() {
+        let json = r#"{"zk":"","storage_addrs":["http://127.0.0.1:1"],"cmdb_addr":"127.0.0.1:1","cmdb_user":"u",
+            "paas_addr":"127.0.0.1:1"}"#;
+        let config = Arc::new(Config::from_json(json).unwrap());
+        let (tell, told) = bounded(1);
+        let (clock, timings) = (Clock::start(), Timings::default());
+        let handle =
+            Controller::start(Arc::clone(&config), peers(&config), clock, timings, Arc::new(Dead(told)))
+                .unwrap();
+        assert!(handle.controller().health().ok);
+        drop(tell);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while handle.controller().health().ok && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let health = handle.controller().health();
+        assert_eq!(health.problems, ["the controller has ended: restart the service"]);
     }
 }
