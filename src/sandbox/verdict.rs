@@ -209,8 +209,10 @@ fn judge_pod(
 ) {
     let identity = format!("{}/{} {}", pod.record.namespace, pod.record.name, pod.record.uuid);
     for shown in refused {
-        let (field, code, message) = (&shown.field, shown.code, &shown.message);
-        verdict.explains(format!("{}: {field} {code} {message:.VALUE_SHOWN$}", shown.kind));
+        // 0: nobody refused it, the record was shortened before it was sent.
+        let code = if shown.code == 0 { String::new() } else { format!(" ({})", shown.code) };
+        let (kind, field, message) = (shown.kind, &shown.field, &shown.message);
+        verdict.explains(format!("{kind}{code}: {field}: {message:.VALUE_SHOWN$}"));
     }
     let rejected = refused.iter().find(|shown| shown.kind == "rejected");
     match (record, rejected) {
