@@ -34,6 +34,8 @@ fn check_event(bytes: impl Into<Vec<u8>>, invalid: u64) {
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]).into_owned();
     assert_eq!((status.watch.events.invalid, status.watch.reconnects), (invalid, 0), "{shown}");
     assert_eq!(status.senders.deleted, 1, "{shown}");
+    let said = world.last_error().contains("passed over until the next full sync");
+    assert_eq!(said, invalid > 0, "{shown}: {}", world.last_error());
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn listed_documents_without_uid_or_name_are_named_and_passed_over() {
 
 #[test]
 fn listed_documents_of_other_shapes_are_named_and_passed_over() {
-    check_listed("null", "");
+    check_listed("null", "object");
     check_listed(r#"{"_id":"5f0c","data":7}"#, "5f0c");
     check_listed(
         r#"{"_id":"5f0c","namespace":"default","resourceName":"odd","data":{"metadata":[]}}"#,

@@ -274,7 +274,13 @@ impl<'a> Run<'a> {
         stats.totals[0] += self.created;
         stats.totals[1] += self.updated;
         stats.invalid_documents = self.invalid;
-        log::info!(
+        // One that fails is a problem, which is logged once and not at every attempt.
+        let level = match outcome {
+            Outcome::Ok | Outcome::HeldBack => log::Level::Info,
+            Outcome::Failed | Outcome::Aborted => log::Level::Debug,
+        };
+        log::log!(
+            level,
             "cluster={} full sync {}: {} to create, {} to update, {} invalid documents, {:.1} s",
             self.shared.cluster.id,
             super::stats::outcome_name(Some(outcome)),

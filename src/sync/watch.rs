@@ -132,13 +132,13 @@ fn on_event(shared: &Shared, event: &WatchEvent<'_>) {
     *stats.last_event.lock() = Some(shared.clock.now());
     match event.kind {
         EventKind::Nop | EventKind::Break => {}
-        EventKind::Unknown(_) => Stats::count(&stats.invalid),
+        EventKind::Malformed => invalid(shared, event.problem.clone().unwrap_or_default()),
+        EventKind::Unknown(number) => invalid(shared, format!("an event of the unknown type {number}")),
         kind => shared.convert_and_push(|modules| observation(shared, kind, event.value, modules)),
     }
 }
 
-/// What an event says. An event that cannot be understood is counted: the next full sync tells
-/// what it was about.
+/// What an event says.
 fn observation(
     shared: &Shared,
     kind: EventKind,
@@ -147,7 +147,7 @@ fn observation(
 ) -> Option<Observation> {
     let stats = &shared.stats;
     let Some(value) = value else {
-        Stats::count(&stats.invalid);
+        invalid(shared, format!("an event of the type {kind:?} without a document"));
         return None;
     };
     let read = if kind == EventKind::Delete {
@@ -157,9 +157,8 @@ fn observation(
     };
     let observation = match read {
         Ok(observation) => observation,
-        Err(invalid) => {
-            Stats::count(&stats.invalid);
-            shared.problems.set(Problem::Documents, invalid.to_string());
+        Err(error) => {
+            invalid(shared, error.to_string());
             return None;
         }
     };
@@ -171,4 +170,11 @@ fn observation(
     Stats::count(counter);
     shared.mute.lock().delivered(storage_id);
     Some(observation)
+}
+
+/// Counts and shows an event that cannot be understood; the next full sync tells what it was about.
+fn invalid(shared: &Shared, what: String) {
+    Stats::count(&shared.stats.invalid);
+    let message = format!("passed over until the next full sync: {what}");
+    shared.problems.set(Problem::Documents, message);
 }
