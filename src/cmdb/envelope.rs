@@ -50,7 +50,7 @@ pub(super) fn open(status: u16, body: &[u8], intent: Intent) -> Result<Option<&R
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| {
         let reason = match body {
             [] => "an empty body instead of JSON".to_owned(),
-            _ => format!("not an answer of the CMDB ({error}): {}", excerpt(body)),
+            _ => format!("not an answer of the CMDB, is cmdb_addr right? ({error}): {}", excerpt(body)),
         };
         intent.unclear(status, &reason)
     })?;

@@ -15,7 +15,7 @@ pub enum CmdbError {
     Ambiguous(String),
     /// Try again later: busy, a proxy's 5xx, HTML, a database error, the caller's own fault
     /// (1199027 headers, 9900403 permission).
-    #[error("CMDB answered {code}: {message}")]
+    #[error("CMDB{}: {message}", answered(*code))]
     Later {
         /// `bk_error_code`, or the HTTP status, or 0.
         code: i64,
@@ -44,6 +44,11 @@ pub enum CmdbError {
     /// The fence is down, here or in the CMDB's eyes: nothing was written.
     #[error("not written: {0}")]
     Fenced(String),
+}
+
+/// Names a code, if there was one.
+fn answered(code: i64) -> String {
+    if code == 0 { String::new() } else { format!(" answered {code}") }
 }
 
 /// What a `bk_error_code` other than 0 means for the caller.

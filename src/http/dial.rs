@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -130,6 +130,9 @@ impl Wire {
 fn dial(details: &ConnectionDetails<'_>) -> Result<Arc<Wire>, Error> {
     let deadline = details.timeout.not_zero().map(|left| Instant::now() + *left);
     let mut failures = Vec::new();
+    // The error names the peer already; of a name it is worth knowing which address failed.
+    let is_address =
+        details.uri.host().is_some_and(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok());
     for (index, address) in details.addrs.iter().enumerate() {
         let share = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -137,6 +140,7 @@ fn dial(details: &ConnectionDetails<'_>) -> Result<Arc<Wire>, Error> {
         });
         match dial_one(*address, share, details) {
             Ok(wire) => return Ok(wire),
+            Err(error) if is_address => failures.push(error.to_string()),
             Err(error) => failures.push(format!("{address}: {error}")),
         }
     }

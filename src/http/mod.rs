@@ -55,7 +55,7 @@ pub struct Request<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// No connection: nothing was sent.
-    #[error("cannot connect to {peer}: {reason}")]
+    #[error("cannot connect to {peer}: {reason}; is it running, and is its address right?")]
     Unreachable {
         /// `host:port`.
         peer: String,
@@ -72,7 +72,7 @@ pub enum HttpError {
     },
     /// The time ran out after sending began: the peer may have carried the request out, or may
     /// still do so.
-    #[error("no answer from {peer} within {seconds} s")]
+    #[error("no answer from {peer} within {seconds} s: it is overloaded, stuck or cut off")]
     Timeout {
         /// `host:port`.
         peer: String,

@@ -28,7 +28,7 @@ pub enum StorageError {
     #[error("bcs-storage: {0}")]
     Http(#[from] crate::http::HttpError),
     /// An HTTP status other than 200.
-    #[error("bcs-storage at {peer} answered HTTP {status}: {excerpt}")]
+    #[error("bcs-storage at {peer} answered HTTP {status}, see its log: {excerpt}")]
     Status {
         /// `host:port`.
         peer: String,
@@ -38,7 +38,7 @@ pub enum StorageError {
         excerpt: String,
     },
     /// The body is not what protocol.md 1 describes.
-    #[error("bcs-storage at {peer} answered something else than its protocol: {reason}")]
+    #[error("{peer} does not answer as bcs-storage does, is the address right? {reason}")]
     Malformed {
         /// `host:port`.
         peer: String,
@@ -46,7 +46,7 @@ pub enum StorageError {
         reason: String,
     },
     /// `result: false`.
-    #[error("bcs-storage at {peer} refused: code {code}, {message}")]
+    #[error("bcs-storage at {peer} refused, see its log: code {code}, {message}")]
     Refused {
         /// `host:port`.
         peer: String,
@@ -56,7 +56,9 @@ pub enum StorageError {
         message: String,
     },
     /// No address is configured or known.
-    #[error("no bcs-storage address is known")]
+    #[error(
+        "no bcs-storage address is known: set storage_addrs, or look whether bcs-storage registers in storage_zk"
+    )]
     NoAddress,
     /// The client was stopped.
     #[error("stopped")]
