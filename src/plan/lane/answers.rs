@@ -66,7 +66,7 @@ impl Lane {
                 }
                 self.doomed(uuid, Proof::Superseded { by: pod.record.uuid.clone() }, ledger);
                 if let Some(job) = self.jobs.get_mut(uuid) {
-                    job.successor = Some(pod.record.uuid);
+                    job.successor = Some((pod.record.uuid, pod.storage_id));
                 }
             }
             PointRead::Gone => {
@@ -111,12 +111,15 @@ impl Lane {
         }
         let sent = std::mem::take(&mut job.immutable_sent);
         if let (Some(wanted), Some(stored)) = (&job.wanted, &found) {
-            let left = stored.fingerprint.difference(&wanted.fingerprint);
+            let left = wanted.to_send(&stored.fingerprint);
             job.replace = sent && left.only_immutable();
-            if job.replace && !self.settings.deletes {
-                let message = "the CMDB does not change this field, and sync_policy upsert-only does not \
-                               replace the record"
-                    .to_owned();
+            let why_not = match (self.settings.deletes, wanted.keeps_host) {
+                (false, _) => Some("sync_policy upsert-only does not replace the record"),
+                (_, true) => Some("without a host the pod could not be recorded anew"),
+                _ => None,
+            };
+            if let Some(why_not) = why_not.filter(|_| job.replace) {
+                let message = format!("the CMDB does not change this field, and {why_not}");
                 return self.refuse(uuid, left.iter().next(), 0, message, now, ledger);
             }
         }
@@ -233,6 +236,7 @@ impl Lane {
         ledger.written(uuid, wanted.fingerprint);
         let received = wanted.received;
         job.attempts = 0;
+        job.duplicates = 0;
         if fields.iter().any(|field| !field.mutable()) {
             // Not every server changes what it does not promise to change: look.
             job.immutable_sent = true;
@@ -310,7 +314,7 @@ impl Lane {
             (None, Some(other)) => {
                 Some(format!("the name is held by cluster {} in business {}", other.cluster, other.biz))
             }
-            (None, None) if job.attempts <= DUPLICATES_IN_A_ROW => {
+            (None, None) if job.duplicates <= DUPLICATES_IN_A_ROW => {
                 // Whoever held it may just have been deleted.
                 self.retry_later(uuid, now);
                 return vec![Effect::Answered];

@@ -13,9 +13,9 @@ pub(super) struct Job {
     pub wanted: Option<Box<Desired>>,
     /// The pod is proven gone.
     pub doom: Option<Proof>,
-    /// The uid that has its name now; looked at once this one's record is deleted, so that its
+    /// The uid, with its `_id`, that has its name now; looked at once this one's record is deleted, so that its
     /// create meets no duplicate.
-    pub successor: Option<String>,
+    pub successor: Option<(String, String)>,
     /// The name must be read in the storage first; `true`: because a listing lacked it.
     pub verify: Option<bool>,
     /// The CMDB's record must be read first.
@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub refused_module: Option<i64>,
     /// A write was not answered: look again at that time, for it may still land.
     pub recheck_at: Option<Moment>,
+    /// Creates in a row that met a duplicate.
+    pub duplicates: u32,
     /// Failed attempts in a row.
     pub attempts: u32,
     /// Waits for this moment; `None`: in the ready queue, or being worked on.
@@ -60,6 +62,7 @@ impl Job {
                 self.wanted = Some(desired);
                 if !same {
                     self.attempts = 0;
+                    self.duplicates = 0;
                     self.refused_module = None;
                 }
                 !same
@@ -110,6 +113,10 @@ impl Job {
             }
             Acked::Absent => Some(Step::Create(vec![uuid])),
             Acked::Present(held) => match wanted.to_send(&held) {
+                FieldSet::EMPTY if held.total != wanted.fingerprint.total => {
+                    // All but the host it keeps: how the whole looks depends on the record.
+                    Some(self.point_read(uuid))
+                }
                 FieldSet::EMPTY => {
                     self.give_up_write();
                     None
@@ -131,11 +138,12 @@ impl Job {
 
 impl Desired {
     /// What an update of a record like `held` must send.
-    fn to_send(&self, held: &Fingerprint) -> FieldSet {
-        let mut fields = held.to_send(&self.fingerprint);
-        if self.keeps_host {
-            fields.remove(Field::HostInnerIp);
+    pub(super) fn to_send(&self, held: &Fingerprint) -> FieldSet {
+        if !self.keeps_host {
+            return held.to_send(&self.fingerprint);
         }
+        let mut fields = held.difference(&self.fingerprint);
+        fields.remove(Field::HostInnerIp);
         fields
     }
 }

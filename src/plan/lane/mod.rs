@@ -356,7 +356,8 @@ impl Lane {
     /// look at the pod that has its name now.
     fn finish(&mut self, uuid: String, now: Moment, ledger: &mut Ledger) -> Option<Order> {
         let job = self.jobs.get_mut(&uuid)?;
-        let successor = job.successor.take().and_then(|heir| ledger.expect(&heir, &job.namespace, &job.name));
+        let successor = job.successor.take();
+        let successor = successor.and_then(|(heir, id)| ledger.expect(&heir, &job.namespace, &job.name, &id));
         if job.doom.take().is_some() && ledger.acked(&uuid) == Acked::Absent {
             ledger.removed(&uuid, now);
         }

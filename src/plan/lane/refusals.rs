@@ -51,8 +51,8 @@ impl Lane {
                 self.count_answer();
                 let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
                 job.find_holder = true;
-                job.attempts += 1;
-                if job.attempts > DUPLICATES_IN_A_ROW {
+                job.duplicates += 1;
+                if job.duplicates > DUPLICATES_IN_A_ROW {
                     self.retry_later(uuid, now);
                 } else {
                     self.resume(uuid);

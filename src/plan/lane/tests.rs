@@ -36,7 +36,8 @@ fn creates_are_grouped_in_their_order_up_to_the_batch() {
     desk.expect("create a b c d");
     desk.created(&["a", "b", "c", "d"], Ok(vec![Ok(()), Err(busy()), Ok(()), Err(duplicate())]));
     desk.expect("find holder for d");
-    desk.holder_found("d", None, None);
+    let other = desk.holder("x", false, true);
+    desk.holder_found("d", None, Some(other));
     desk.expect("create e");
     desk.create_answered("e", Ok(()));
     desk.wait();
@@ -159,10 +160,10 @@ fn a_successor_that_went_while_its_forerunner_was_deleted_is_not_created() {
     desk.sees(pod("b", 9, "S9"), Source::Event);
     desk.expect("read web-0 for a");
     desk.found_pod("a", pod("b", 9, "S9"));
-    desk.event(None, Some(hint_of(&pod("b", 9, "S9"))));
     desk.expect("delete a");
     desk.deleted("a", Ok(()));
     desk.expect("hint b");
+    desk.event(None, Some(hint_of(&pod("b", 9, "S9"))));
     desk.expect("read web-0 for b");
     desk.found("b", PointRead::Gone);
     desk.expect("idle");
@@ -176,7 +177,7 @@ fn without_permission_to_delete_nothing_is_deleted_replaced_or_evicted() {
     desk.expect("read web-0 for a");
     desk.found("a", PointRead::Gone);
     desk.expect("idle");
-    assert_eq!(desk.sees(pod("b", 6, "S6"), Source::Event), Verdict::Write);
+    assert_eq!(desk.sees(pod("b", 6, "S6"), Source::Listing), Verdict::Write);
     desk.expect("create b");
     desk.create_answered("b", Err(duplicate()));
     desk.expect("find holder for b");
@@ -476,6 +477,24 @@ fn the_same_uuid_in_a_previous_business_makes_way() {
 }
 
 #[test]
+fn a_holder_that_was_just_deleted_is_no_reason_to_refuse_whatever_failed_before() {
+    let mut desk = Desk::new();
+    desk.sees(pod("b", 1, "S1"), Source::Event);
+    for _ in 0..6 {
+        desk.wait();
+        desk.expect("create b");
+        desk.create_answered("b", Err(busy()));
+    }
+    desk.wait();
+    desk.expect("create b");
+    desk.create_answered("b", Err(duplicate()));
+    desk.expect("find holder for b");
+    desk.holder_found("b", None, None);
+    desk.wait();
+    desk.expect("create b");
+}
+
+#[test]
 fn what_another_cluster_or_nobody_holds_is_refused_by_name() {
     for (holder, words) in [(Some(false), "cluster OTHER in business 2"), (None, "neither this business")] {
         let mut desk = at_duplicate();
@@ -637,6 +656,20 @@ fn an_evicted_pod_keeps_the_host_its_record_has() {
     desk.found_pod("a", evicted);
     assert!(desk.next().starts_with("wait"), "without record and host it waits for a host");
     assert_eq!(desk.ledger.counts().unscheduled, 1);
+}
+
+#[test]
+fn a_pod_without_a_host_is_not_replaced_for_an_immutable_field() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "Running"));
+    let moved = homeless(with(pod("a", 2, "Running"), Field::WorkloadName, "other"));
+    desk.sees(moved, Source::Event);
+    desk.expect("update a: bk_pod_workloadname");
+    desk.updated("a", &[Field::WorkloadName], Ok(()));
+    desk.expect("read back a");
+    desk.read_back("a", Some(&with(pod("a", 1, "Running"), Field::HostInnerIp, "10.0.0.9")));
+    desk.expect("idle");
+    assert!(desk.ledger.is_refused("a"));
 }
 
 #[test]

@@ -143,6 +143,12 @@ impl Entry {
         self.keys = Keys::new(self.uuid(), self.namespace(), self.name(), storage_id);
     }
 
+    /// Proven gone, whether or not its record is deleted yet. Its name and `_id` lead to it until
+    /// another pod takes them.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.life, Life::Doomed | Life::Tombstone(_))
+    }
+
     pub fn refusal(&self) -> Option<&Refusal> {
         self.care.as_ref()?.refusal.as_ref()
     }

@@ -19,7 +19,7 @@ impl Ledger {
             Some(slot) => slot,
             None => {
                 let entry = Entry::new(&record.uuid, &record.namespace, &record.name, "", Acked::Absent);
-                self.index.insert(entry)
+                self.insert(entry)
             }
         };
         let Some(entry) = self.index.get_mut(slot) else { return };

@@ -100,7 +100,8 @@ impl Index {
         });
     }
 
-    fn own_id(&mut self, slot: u32) {
+    /// From now on its `_id` leads to this entry and to no other.
+    pub fn own_id(&mut self, slot: u32) {
         let Some(entry) = self.get(slot).filter(|entry| !entry.storage_id().is_empty()) else { return };
         let hash = self.hash(entry.storage_id());
         if let Some(holder) = self.by_id(entry.storage_id()) {
@@ -128,7 +129,7 @@ impl Index {
     }
 
     /// Its name and id no longer lead to this entry; its uuid still does.
-    pub fn release(&mut self, slot: u32) {
+    fn release(&mut self, slot: u32) {
         let Some(entry) = self.get(slot) else { return };
         let hash = self.hash_name(entry.namespace(), entry.name());
         remove(&mut self.by_name, hash, slot);

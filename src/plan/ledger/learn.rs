@@ -59,7 +59,7 @@ impl Ledger {
     /// A record this ledger does not know was found in the CMDB.
     pub fn adopt(&mut self, uuid: &str, namespace: &str, name: &str, fingerprint: Fingerprint) {
         if self.index.by_uuid(uuid).is_none() {
-            self.index.insert(Entry::new(uuid, namespace, name, "", Acked::Absent));
+            self.insert(Entry::new(uuid, namespace, name, "", Acked::Absent));
         }
         self.learn(uuid, Acked::Present(fingerprint));
         if let Some(entry) = self.entry_mut(uuid).filter(|entry| matches!(entry.life, Life::Tombstone(_))) {
@@ -71,12 +71,11 @@ impl Ledger {
     /// The pod is proven gone: its name is free for another.
     pub fn doom(&mut self, uuid: &str) {
         if let Some(slot) = self.index.by_uuid(uuid) {
-            self.release(slot);
+            self.doom_slot(slot);
         }
     }
 
-    pub(super) fn release(&mut self, slot: u32) {
-        self.index.release(slot);
+    pub(super) fn doom_slot(&mut self, slot: u32) {
         if let Some(entry) = self.index.get_mut(slot).filter(|e| !matches!(e.life, Life::Tombstone(_))) {
             entry.life = Life::Doomed;
             entry.desired = None;
@@ -87,10 +86,12 @@ impl Ledger {
 
     /// Another pod's point read found this uid under its name: from now on events about it are known
     /// for what they are. Returns the order to read it.
-    pub fn expect(&mut self, uuid: &str, namespace: &str, name: &str) -> Option<Order> {
-        let slot = self.index.by_uuid(uuid);
-        let slot =
-            slot.unwrap_or_else(|| self.index.insert(Entry::new(uuid, namespace, name, "", Acked::Absent)));
+    pub fn expect(&mut self, uuid: &str, namespace: &str, name: &str, storage_id: &str) -> Option<Order> {
+        let slot = match self.index.by_uuid(uuid) {
+            Some(slot) => slot,
+            None => self.insert(Entry::new(uuid, namespace, name, storage_id, Acked::Absent)),
+        };
+        self.inherit(slot);
         let entry = self.index.get_mut(slot)?;
         if matches!(entry.life, Life::Tombstone(_)) {
             entry.life = Life::Extra;

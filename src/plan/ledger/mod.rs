@@ -148,6 +148,26 @@ impl Ledger {
         Self { prints, index: Index::new(seed), generation: 1, tombstones: 0 }
     }
 
+    fn insert(&mut self, entry: Entry) -> u32 {
+        let slot = self.index.insert(entry);
+        self.inherit(slot);
+        slot
+    }
+
+    /// Takes over the name and the `_id` of dead pods.
+    fn inherit(&mut self, slot: u32) {
+        let Some(entry) = self.index.get(slot) else { return };
+        let dead = |holder: &u32| self.index.get(*holder).is_some_and(Entry::is_dead);
+        let name = self.index.by_name(entry.namespace(), entry.name()).filter(dead);
+        let id = self.index.by_id(entry.storage_id()).filter(dead);
+        if name.is_some() {
+            self.index.own_name(slot);
+        }
+        if id.is_some() {
+            self.index.own_id(slot);
+        }
+    }
+
     /// Orders a point read of an entry.
     fn verify(&self, slot: u32, missing: bool) -> Decision {
         let orders = self.index.get(slot).map(|entry| verify_order(entry, missing)).into_iter().collect();

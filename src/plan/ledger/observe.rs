@@ -24,28 +24,26 @@ impl Ledger {
             .or_else(|| self.index.by_id(&hint.storage_id))
             .or_else(|| self.index.by_name(&hint.namespace, &hint.name))
             .or_else(|| pod.and_then(|pod| self.index.by_uuid(&pod.record.uuid)));
-        if let Some(slot) = known {
-            let dead = self.index.get(slot).is_some_and(|e| matches!(e.life, Life::Tombstone(_)));
-            return if dead && pod.is_none() {
-                Decision::of(Verdict::Stale)
-            } else {
-                self.verify(slot, false)
-            };
-        }
-        if let Some(pod) = pod {
-            let record = &pod.record;
-            let entry =
-                Entry::new(&record.uuid, &record.namespace, &record.name, &pod.storage_id, Acked::Absent);
-            let slot = self.index.insert(entry);
-            return self.verify(slot, false);
+        let dead = known.is_some_and(|slot| self.index.get(slot).is_some_and(Entry::is_dead));
+        match (known, pod) {
+            (Some(slot), _) if !dead => return self.verify(slot, false),
+            (_, Some(pod)) => {
+                let slot = self.entry_of(pod);
+                return self.verify(slot, false);
+            }
+            (Some(slot), None) => {
+                let doomed = self.index.get(slot).is_some_and(|entry| entry.life == Life::Doomed);
+                return if doomed { self.verify(slot, false) } else { Decision::of(Verdict::Stale) };
+            }
+            (None, None) => {}
         }
         if !hint.uuid.is_empty() && !hint.name.is_empty() && self.tombstones < TOMBSTONES {
             // The claim may have overtaken the pod's first event: that one is then not believed.
-            let mut entry = Entry::new(&hint.uuid, &hint.namespace, &hint.name, "", Acked::Absent);
+            let mut entry =
+                Entry::new(&hint.uuid, &hint.namespace, &hint.name, &hint.storage_id, Acked::Absent);
             entry.life = Life::Tombstone(now);
             self.tombstones += 1;
-            let slot = self.index.insert(entry);
-            self.index.release(slot);
+            self.index.insert(entry);
         }
         Decision::of(Verdict::UnknownDelete)
     }
@@ -63,26 +61,28 @@ impl Ledger {
         let known = self.index.by_uuid(&record.uuid);
         let holder = self.index.by_name(&record.namespace, &record.name).filter(|slot| known != Some(*slot));
         if let Some(holder) = holder {
-            if source != Source::Read {
-                self.mark_listed(holder, source);
-                if let Some(slot) = known {
-                    self.mark_listed(slot, source);
+            let dead = self.index.get(holder).is_some_and(Entry::is_dead);
+            match source {
+                Source::Event if dead => {
+                    // A late event about another dead pod of that name looks the same.
+                    let slot = self.entry_of(&pod);
+                    return self.verify(slot, false);
                 }
-                return self.verify(holder, false);
+                Source::Event | Source::Listing if !dead => {
+                    self.mark_listed(holder, source);
+                    if let Some(slot) = known {
+                        self.mark_listed(slot, source);
+                    }
+                    return self.verify(holder, false);
+                }
+                Source::Read if !dead => {
+                    self.doom_slot(holder);
+                    orders.extend(self.verify(holder, false).orders);
+                }
+                _ => {}
             }
-            self.release(holder);
-            orders.extend(self.verify(holder, false).orders);
         }
-        let slot = match known {
-            Some(slot) => slot,
-            None => self.index.insert(Entry::new(
-                &record.uuid,
-                &record.namespace,
-                &record.name,
-                &pod.storage_id,
-                Acked::Absent,
-            )),
-        };
+        let slot = self.entry_of(&pod);
         let repeated = self.index.get(slot).is_some_and(|entry| entry.listed == self.generation);
         if let Some(verdict) = self.contradiction(slot, &pod, source) {
             let mut decision = match verdict {
@@ -126,11 +126,26 @@ impl Ledger {
         Decision { verdict, orders, news: verdict == Verdict::Write && !seen }
     }
 
+    /// The entry of a pod, new if need be; names of dead pods lead to it.
+    fn entry_of(&mut self, pod: &ObservedPod) -> u32 {
+        let record = &pod.record;
+        match self.index.by_uuid(&record.uuid) {
+            Some(slot) => {
+                self.inherit(slot);
+                slot
+            }
+            None => {
+                let (uuid, namespace, name) = (&record.uuid, &record.namespace, &record.name);
+                self.insert(Entry::new(uuid, namespace, name, &pod.storage_id, Acked::Absent))
+            }
+        }
+    }
+
     /// Whether what is known contradicts the observation, and what to make of that.
     fn contradiction(&mut self, slot: u32, pod: &ObservedPod, source: Source) -> Option<Verdict> {
         self.mark_listed(slot, source);
         let entry = self.index.get(slot)?;
-        let was_gone = matches!(entry.life, Life::Doomed | Life::Tombstone(_));
+        let was_gone = entry.is_dead();
         let lower = older(pod.version, entry.version);
         match source {
             Source::Read => None,

@@ -150,6 +150,18 @@ fn a_deleted_pod_comes_back_by_a_read_only() {
 }
 
 #[test]
+fn a_late_event_of_a_pod_nobody_knew_is_read_where_its_name_died() {
+    let mut ledger = recorded(5, "S5");
+    ledger.doom("a");
+    for _ in 0..2 {
+        let decision = ledger.observe(pod("before", 4, "S4"), Event, None, NOW);
+        assert_eq!((decision.verdict, uuids(&decision.orders)), (Verdict::Verify, vec!["before"]));
+        ledger.doom("before");
+        ledger.removed("before", NOW);
+    }
+}
+
+#[test]
 fn the_memory_of_dead_pods_ends() {
     let mut ledger = recorded(1, "S1");
     ledger.doom("a");
@@ -200,7 +212,10 @@ fn a_document_that_moved_on_leads_deletes_to_its_new_pod() {
         ledger.removed("a", NOW);
         let mut next = pod("b", 5, "S5");
         next.storage_id = id.into();
-        assert_eq!(see(&mut ledger, next, Event), Verdict::Write);
+        let decision = ledger.observe(next.clone(), Event, None, NOW);
+        assert_eq!((decision.verdict, uuids(&decision.orders)), (Verdict::Verify, vec!["b"]));
+        assert_eq!(uuids(&ledger.event(queued(None, Some(hint(id))), NOW).orders), ["b"]);
+        assert_eq!(see(&mut ledger, next, Read), Verdict::Write);
         assert_eq!(uuids(&ledger.event(queued(None, Some(hint(id))), NOW).orders), ["b"]);
     }
 }
@@ -250,7 +265,7 @@ fn every_recordable_pod_is_counted_once() {
 fn a_successor_is_known_before_it_is_read() {
     let mut ledger = recorded(1, "S1");
     ledger.doom("a");
-    assert_eq!(ledger.expect("b", "ns", "web-0").map(|order| order.uuid), Some("b".into()));
+    assert_eq!(ledger.expect("b", "ns", "web-0", "id").map(|order| order.uuid), Some("b".into()));
     let claim = Some(hint_of(&pod("b", 2, "S2")));
     assert_eq!(uuids(&ledger.event(queued(None, claim), NOW).orders), ["b"]);
 }

@@ -1,0 +1,246 @@
+//! bcs-storage as a model: documents, the events they cause, listings and point reads, with every
+//! liberty protocol.md 1 says it takes.
+
+use bcs_bkcmdb_synchronizer::model::{DeletedPod, Field, Observation, ObservedPod, PodRecord};
+use std::collections::BTreeMap;
+
+/// Annotations the CMDB takes only without their first entry.
+pub const SPACED: &str = r#"{"a":"b c","d":"e"}"#;
+/// A module the CMDB does not know.
+pub const NO_MODULE: i64 = 13;
+/// A workload name the CMDB refuses.
+pub const POISON: &str = "poison";
+
+/// How deletes and order look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// Events in order; a delete tells the `_id` only.
+    Old,
+    /// Events in any order; a delete is two events, and the first may carry the living pod.
+    New,
+}
+
+/// A document; `flagged` is the soft delete of the new generation.
+#[derive(Clone, Debug)]
+struct Document {
+    pod: ObservedPod,
+    flagged: bool,
+}
+
+/// A change the storage has not made an event of yet.
+#[derive(Clone, Debug)]
+enum Change {
+    Touched(String),
+    Removed { id: String },
+    Flagged(String),
+}
+
+pub struct Storage {
+    generation: Generation,
+    /// Whether documents carry a version (Kubernetes) or none (Mesos).
+    pub versions: bool,
+    documents: BTreeMap<String, Document>,
+    changes: Vec<Change>,
+    events: Vec<Observation>,
+    subscribed: bool,
+    numbers: u64,
+    version: u64,
+    /// Per uid every record it had, in order.
+    pub history: BTreeMap<String, Vec<PodRecord>>,
+    /// A restored etcd: versions no longer tell the order.
+    pub restored: bool,
+}
+
+impl Storage {
+    pub fn new(generation: Generation, versions: bool) -> Self {
+        Self {
+            generation,
+            versions,
+            documents: BTreeMap::new(),
+            changes: Vec::new(),
+            events: Vec::new(),
+            subscribed: false,
+            numbers: 0,
+            version: 1000,
+            history: BTreeMap::new(),
+            restored: false,
+        }
+    }
+
+    // ---- what happens in the cluster -------------------------------------------------------
+
+    /// One random change.
+    pub fn change(&mut self, rng: &mut fastrand::Rng) {
+        let name = format!("pod-{}", rng.u8(..6));
+        let alive = self.documents.get(&name).is_some_and(|document| !document.flagged);
+        match (alive, rng.u8(..10)) {
+            (false, _) => self.create(&name, rng),
+            (true, 0..=1) => self.delete(&name),
+            (true, 2) => self.create(&name, rng),
+            (true, _) => self.edit(&name, rng),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A pod of a new uid. Under a name that is taken it replaces the other: in its document, so that
+    /// no event tells of the delete, or after a delete of that. In the new generation it takes over
+    /// the document of a deleted one too.
+    fn create(&mut self, name: &str, rng: &mut fastrand::Rng) {
+        let number = self.number();
+        let taken = self.documents.get(name).map(|document| document.pod.storage_id.clone());
+        let keep = self.generation == Generation::New || rng.bool();
+        if let Some(id) = taken.clone().filter(|_| !keep) {
+            self.note(Change::Removed { id });
+        }
+        let storage_id = taken.filter(|_| keep).unwrap_or_else(|| format!("id-{number}"));
+        let mut record = PodRecord::default();
+        record.uuid = format!("uid-{number}");
+        record.namespace = "ns".into();
+        record.name = name.into();
+        record.module_id = 41;
+        record.set_text(Field::WorkloadName, "web");
+        record.set_text(Field::Annotations, "{}");
+        let pod = ObservedPod { storage_id, version: None, record, scheduled: false, shortened: Vec::new() };
+        self.documents.insert(name.to_owned(), Document { pod, flagged: false });
+        self.edit(name, rng);
+    }
+
+    fn edit(&mut self, name: &str, rng: &mut fastrand::Rng) {
+        self.version += 1;
+        let version = self.versions.then_some(self.version);
+        let Some(document) = self.documents.get_mut(name) else { return };
+        let pod = &mut document.pod;
+        pod.version = version;
+        match rng.u8(..16) {
+            0 => pod.record.set_text(Field::Annotations, SPACED),
+            1 => pod.record.set_text(Field::Annotations, "{}"),
+            2 => pod.record.set_text(Field::WorkloadName, ["web", "other"][rng.usize(..2)]),
+            3 if rng.u8(..4) == 0 => pod.record.set_text(Field::WorkloadName, POISON),
+            4 => pod.record.module_id = [41, 42][rng.usize(..2)],
+            5 if rng.u8(..4) == 0 => pod.record.module_id = NO_MODULE,
+            6..=7 => pod.record.set_text(Field::HostInnerIp, ""),
+            8..=11 => pod.record.set_text(Field::HostInnerIp, ["10.0.0.1", "10.0.0.2"][rng.usize(..2)]),
+            // Few values, so that changes back are frequent.
+            _ => pod.record.set_text(Field::Status, ["Pending", "Running", "Failed"][rng.usize(..3)]),
+        }
+        pod.scheduled = !pod.record.text(Field::HostInnerIp).is_empty();
+        self.history.entry(pod.record.uuid.clone()).or_default().push(pod.record.clone());
+        self.note(Change::Touched(name.to_owned()));
+    }
+
+    fn delete(&mut self, name: &str) {
+        match self.generation {
+            Generation::Old => {
+                if let Some(document) = self.documents.remove(name) {
+                    self.note(Change::Removed { id: document.pod.storage_id });
+                }
+            }
+            Generation::New => {
+                if let Some(document) = self.documents.get_mut(name) {
+                    document.flagged = true;
+                }
+                self.note(Change::Flagged(name.to_owned()));
+                self.note(Change::Touched(name.to_owned()));
+            }
+        }
+    }
+
+    /// An etcd of yesterday: resource versions start low again.
+    pub fn restore(&mut self) {
+        self.restored = true;
+        self.version = 1;
+        for document in self.documents.values_mut().filter(|_| self.versions) {
+            self.version += 1;
+            document.pod.version = Some(self.version);
+        }
+    }
+
+    fn note(&mut self, change: Change) {
+        if self.subscribed {
+            self.changes.push(change);
+        }
+    }
+
+    // ---- the watch -------------------------------------------------------------------------
+
+    /// What was not delivered yet is lost, and what happens until the next subscription.
+    pub fn break_stream(&mut self) {
+        self.changes.clear();
+        self.events.clear();
+        self.subscribed = false;
+    }
+
+    pub fn subscribe(&mut self) {
+        self.subscribed = true;
+    }
+
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Makes an event of a change, with the document of now.
+    pub fn make_event(&mut self, rng: &mut fastrand::Rng) {
+        let change = self.changes.remove(self.pick(self.changes.len(), rng));
+        let document = |name: &str| self.documents.get(name);
+        let event = match &change {
+            Change::Removed { id } => {
+                Some(Observation::Deleted(DeletedPod { storage_id: id.clone(), ..DeletedPod::default() }))
+            }
+            Change::Flagged(name) => document(name).map(|document| deleted(&document.pod)),
+            Change::Touched(name) => document(name).map(|document| match document.flagged {
+                true => deleted(&document.pod),
+                false => Observation::Pod(Box::new(document.pod.clone())),
+            }),
+        };
+        self.events.extend(event);
+    }
+
+    /// The next event; with `again` it will come once more.
+    pub fn deliver(&mut self, rng: &mut fastrand::Rng, again: bool) -> Observation {
+        let at = self.pick(self.events.len(), rng);
+        // Without versions nobody could tell that a repeated event is old.
+        if again && self.versions { self.events[at].clone() } else { self.events.remove(at) }
+    }
+
+    fn pick(&self, len: usize, rng: &mut fastrand::Rng) -> usize {
+        match (self.generation, self.versions) {
+            (Generation::New, true) => rng.usize(..len),
+            _ => 0,
+        }
+    }
+
+    // ---- reads -----------------------------------------------------------------------------
+
+    pub fn read(&self, name: &str) -> Option<ObservedPod> {
+        self.documents.get(name).filter(|document| !document.flagged).map(|document| document.pod.clone())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.documents.keys().cloned().collect()
+    }
+
+    pub fn living(&self) -> impl Iterator<Item = &ObservedPod> {
+        self.documents.values().filter(|document| !document.flagged).map(|document| &document.pod)
+    }
+
+    pub fn is_alive(&self, uuid: &str) -> bool {
+        self.living().any(|pod| pod.record.uuid == uuid)
+    }
+}
+
+fn deleted(pod: &ObservedPod) -> Observation {
+    Observation::Deleted(DeletedPod {
+        storage_id: pod.storage_id.clone(),
+        namespace: pod.record.namespace.clone(),
+        name: pod.record.name.clone(),
+        uuid: pod.record.uuid.clone(),
+    })
+}
