@@ -28,7 +28,7 @@ pub enum StorageError {
     #[error("bcs-storage: {0}")]
     Http(#[from] crate::http::HttpError),
     /// An HTTP status other than 200.
-    #[error("bcs-storage at {peer} answered HTTP {status}, see its log: {excerpt}")]
+    #[error("bcs-storage at {peer} answered HTTP {status}: {excerpt}; its log may tell why")]
     Status {
         /// `host:port`.
         peer: String,
@@ -46,7 +46,7 @@ pub enum StorageError {
         reason: String,
     },
     /// `result: false`.
-    #[error("bcs-storage at {peer} refused, see its log: code {code}, {message}")]
+    #[error("bcs-storage at {peer} refused: code {code}, {message}; its log may tell why")]
     Refused {
         /// `host:port`.
         peer: String,
