@@ -20,6 +20,7 @@ pub fn check(draft: &mut Draft<'_>) -> ContainerServerConfig {
         strict_fields: draft.boolean("strict_fields"),
         server_tls: draft.server_tls_files(),
         body_limit: draft.number("body_limit"),
+        query_timeout: draft.seconds("query_timeout"),
         watch_retention: draft.seconds("watch_retention"),
     }
 }

@@ -142,6 +142,7 @@ pub struct ContainerServerConfig {
     pub strict_fields: bool,
     pub server_tls: TlsFiles,
     pub body_limit: usize,
+    pub query_timeout: Duration,
     pub watch_retention: Duration,
 }
 

@@ -261,5 +261,6 @@ const CONTAINER_SERVER_KEYS: &[Key] = &[
     text("server_cert_file", "", "PEM file of the certificate of the API; given: it speaks HTTPS"),
     text("server_key_file", "", "PEM file of the private key of the API"),
     number("body_limit", "33554432", (1024, 1 << 30), "largest request body in bytes"),
+    number("query_timeout", "30", (1, MAX_TIMEOUT), "seconds one read of the database may take"),
     number("watch_retention", "3600", (1, 30 * 24 * 3600), "seconds a change stays in the change feed"),
 ];

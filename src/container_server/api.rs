@@ -3,22 +3,28 @@
 //! Takes a request apart, has it judged by `rules` and `filter`, carried out by the store, and
 //! wraps the outcome. Both prefixes, `/api/v3` and `/container/v3`, lead to the same calls.
 
-use super::calls::{self, ListCall};
+mod envelope;
+mod reads;
+mod routes;
+mod writes;
+
+pub use envelope::{SUCCESS, envelope_value};
+pub use routes::Endpoint;
+
+use super::answer::Answers;
+use super::calls;
 use super::codes::{self, Fault};
 use super::metrics::Metrics;
+use super::openapi;
 use super::rules::Rules;
-use super::store::{FenceToken, ListQuery, Scope, Store};
-use super::topology::{Business, Caller, Topology};
+use super::store::{FenceToken, Scope, Store};
+use super::topology::{Caller, Topology};
 use super::watch::{Watch, Watches};
-use super::{fields, filter, openapi};
 use crate::front::{Handler, Request, Response};
-use rusqlite::types::Value as Cell;
-use serde_json::{Value, json};
+use envelope::{envelope, wrong_method};
+use routes::{Call, PREFIXES, PodCall, ROUTES, find_route};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The prefixes calls may have.
-const PREFIXES: [&str; 2] = ["/api/v3", "/container/v3"];
 
 /// The API: what `front` hands requests to.
 pub struct Api {
@@ -27,68 +33,8 @@ pub struct Api {
     rules: Rules,
     users: Vec<String>,
     watches: Watches,
+    answers: Answers,
     metrics: Metrics,
-}
-
-/// A call, as its path names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Pods(PodCall),
-    Topology,
-    Watch,
-}
-
-/// The calls about the pods of one business; all have a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PodCall {
-    Create,
-    CreateMany,
-    Update,
-    Delete,
-    List,
-}
-
-/// One path.
-struct Route {
-    call: Call,
-    endpoint: Endpoint,
-}
-
-/// What the outside knows of a call.
-#[derive(Clone, Copy, Debug)]
-pub struct Endpoint {
-    /// Name in the metrics and in the OpenAPI document.
-    pub operation: &'static str,
-    /// HTTP method.
-    pub method: &'static str,
-    /// Path after the prefix; `{}` stands for the business.
-    pub path: &'static str,
-}
-
-const fn route(call: Call, operation: &'static str, method: &'static str, path: &'static str) -> Route {
-    Route { call, endpoint: Endpoint { operation, method, path } }
-}
-
-const ROUTES: [Route; 7] = [
-    route(Call::Pods(PodCall::Create), "create", "POST", "/create/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::CreateMany), "create_many", "POST", "/createmany/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::Update), "update", "PUT", "/update/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::Delete), "delete", "DELETE", "/delete/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::List), "list", "POST", "/findmany/container/bk_biz_id/{}/pod"),
-    route(Call::Topology, "topology", "POST", "/find/topoinst_with_statistics/biz/{}"),
-    route(Call::Watch, "watch", "GET", "/watch/pods"),
-];
-
-/// The route a path takes, and the text in the place of the business.
-fn find_route(path: &str) -> Option<(&'static Route, &str)> {
-    let path = PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
-    ROUTES.iter().find_map(|route| {
-        let Some((before, after)) = route.endpoint.path.split_once("{}") else {
-            return (path == route.endpoint.path).then_some((route, ""));
-        };
-        let biz = path.strip_prefix(before)?.strip_suffix(after)?;
-        (!biz.contains('/')).then_some((route, biz))
-    })
 }
 
 impl Handler for Api {
@@ -121,16 +67,18 @@ impl Handler for Api {
 }
 
 impl Api {
-    /// An API over an open store. `users`: accepted `BK_User` values, empty for any.
+    /// An API over an open store. `users`: accepted `BK_User` values, empty for any; `answers`
+    /// keeps those that are long.
     pub fn new(
         store: Arc<Store>,
         topology: Topology,
         rules: Rules,
         users: Vec<String>,
+        answers: Answers,
         metrics: Metrics,
     ) -> Self {
         let watches = Watches::new(store.clone());
-        Self { store, topology, rules, users, watches, metrics }
+        Self { store, topology, rules, users, watches, answers, metrics }
     }
 
     fn call(&self, call: Call, biz: &str, request: &Request) -> Result<Response, Fault> {
@@ -138,22 +86,23 @@ impl Api {
         let data = match call {
             Call::Watch => return self.watches.answer(caller.account, Watch::parse(&request.query)?),
             Call::Topology => self.tree(business_id(biz)?, &caller)?,
-            Call::Pods(call) => self.pods(call, business_id(biz)?, &caller, request)?,
+            Call::Pods(call) => return self.pods(call, business_id(biz)?, &caller, request),
         };
         Ok(envelope(Ok(data)))
     }
 
-    fn pods(&self, call: PodCall, biz: i64, caller: &Caller, request: &Request) -> Result<Value, Fault> {
+    fn pods(&self, call: PodCall, biz: i64, caller: &Caller, request: &Request) -> Result<Response, Fault> {
         let fence = fence(request)?;
         let body = calls::body(&request.body)?;
         let scope = Scope { account: caller.account.clone(), biz };
-        match call {
+        let data = match call {
+            PodCall::List => return self.list(caller, scope, &body),
             PodCall::Create => self.create(caller, &scope, fence, &body),
             PodCall::CreateMany => self.create_many(caller, &scope, fence, &body),
             PodCall::Update => self.update(caller, &scope, fence, &body),
             PodCall::Delete => self.delete(&scope, fence, &body),
-            PodCall::List => self.list(caller, scope, &body),
-        }
+        };
+        Ok(envelope(Ok(data?)))
     }
 
     /// User and supplier account; both must be there, and the user must be one of `users`.
@@ -173,157 +122,6 @@ impl Api {
         }
         Ok(Caller { user, account })
     }
-
-    fn create(
-        &self,
-        caller: &Caller,
-        scope: &Scope,
-        fence: Option<FenceToken>,
-        body: &Value,
-    ) -> Result<Value, Fault> {
-        let pod = calls::object(body, "pod")?;
-        self.check_module(scope.biz, caller, Rules::module_id(pod)?)?;
-        let row = self.rules.record(scope.biz, pod)?;
-        let outcome = self.store.create(scope, fence, vec![row])?.pop();
-        let id = outcome.ok_or_else(|| Fault::new(codes::INSERT_FAILED, "nothing was created"))??;
-        Ok(json!({"created": {"origin_index": 0, "id": id}}))
-    }
-
-    /// Partial: each item has its own outcome. Only a module that does not exist, or cannot be
-    /// looked up, fails the whole call.
-    fn create_many(
-        &self,
-        caller: &Caller,
-        scope: &Scope,
-        fence: Option<FenceToken>,
-        body: &Value,
-    ) -> Result<Value, Fault> {
-        let pods = calls::pod_list(body)?;
-        let business = self.business(scope.biz, caller)?;
-        let mut rows = Vec::with_capacity(pods.len());
-        let mut origins = Vec::with_capacity(pods.len());
-        let mut exceptions = Vec::new();
-        for (index, pod) in pods.iter().enumerate() {
-            let module = calls::item(pod).and_then(|pod| Ok((pod, Rules::module_id(pod)?)));
-            let checked = module.and_then(|(pod, module)| {
-                if business.as_ref().is_none_or(|business| !business.has_module(module)) {
-                    return Err(Fault::new(codes::MODULE_QUERY, no_module(module, scope.biz)));
-                }
-                self.rules.record(scope.biz, pod)
-            });
-            match checked {
-                Ok(row) => {
-                    rows.push(row);
-                    origins.push(index);
-                }
-                Err(fault) if fault.code == codes::MODULE_QUERY => return Err(fault),
-                Err(fault) => exceptions.push((index, fault)),
-            }
-        }
-        let outcomes = if rows.is_empty() { Vec::new() } else { self.store.create(scope, fence, rows)? };
-        let mut created = Vec::new();
-        for (index, outcome) in origins.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(id) => created.push(json!({"origin_index": index, "id": id})),
-                Err(fault) => exceptions.push((index, fault)),
-            }
-        }
-        exceptions.sort_by_key(|(index, _)| *index);
-        let exceptions: Vec<_> = exceptions
-            .into_iter()
-            .map(|(index, fault)| {
-                json!({"message": fault.message, "code": fault.code, "data": pods[index], "origin_index": index})
-            })
-            .collect();
-        Ok(json!({"created": created, "repeated": [], "exception": exceptions}))
-    }
-
-    fn update(
-        &self,
-        caller: &Caller,
-        scope: &Scope,
-        fence: Option<FenceToken>,
-        body: &Value,
-    ) -> Result<Value, Fault> {
-        let condition = filter::equalities(Rules::condition(calls::object(body, "condition")?)?)?;
-        let changes = self.rules.changes(calls::object(body, "data")?)?;
-        let module = fields::position("bk_module_id");
-        if let Some((_, Cell::Integer(id))) = changes.iter().find(|(at, _)| Some(*at) == module) {
-            self.check_module(scope.biz, caller, *id)?;
-        }
-        match self.store.update(scope, fence, condition, changes)? {
-            0 => Err(Fault::new(codes::NOT_FOUND, "no pod of this business meets the condition")),
-            count => Ok(json!({"updated_count": count})),
-        }
-    }
-
-    fn delete(&self, scope: &Scope, fence: Option<FenceToken>, body: &Value) -> Result<Value, Fault> {
-        let condition = filter::equalities(Rules::condition(calls::object(body, "condition")?)?)?;
-        Ok(json!({"deleted_count": self.store.delete(scope, fence, condition)?}))
-    }
-
-    fn list(&self, caller: &Caller, scope: Scope, body: &Value) -> Result<Value, Fault> {
-        let call = ListCall::parse(body)?;
-        let mut selection = filter::filter(&call.filter)?;
-        let modules = match call.set_ids.is_empty() {
-            true => (!call.module_ids.is_empty()).then_some(call.module_ids),
-            false => {
-                let business = self.business(scope.biz, caller)?;
-                Some(business.map(|business| business.modules_of(&call.set_ids)).unwrap_or_default())
-            }
-        };
-        if let Some(modules) = modules {
-            selection.push(" AND ", []);
-            selection.push_in("bk_module_id", modules.into_iter().map(Cell::Integer));
-        }
-        let query = ListQuery {
-            scope,
-            filter: selection,
-            columns: filter::projection(&call.fields)?,
-            order: filter::order(&call.sort)?,
-            start: call.start,
-            limit: call.limit,
-        };
-        let page = self.store.list(&query)?;
-        Ok(json!(page))
-    }
-
-    fn tree(&self, biz: i64, caller: &Caller) -> Result<Value, Fault> {
-        match self.business(biz, caller)? {
-            Some(business) => Ok(json!(business.tree())),
-            None => Err(Fault::new(codes::NOT_FOUND, format!("there is no business {biz}"))),
-        }
-    }
-
-    fn check_module(&self, biz: i64, caller: &Caller, module: i64) -> Result<(), Fault> {
-        match self.business(biz, caller)? {
-            Some(business) if business.has_module(module) => Ok(()),
-            _ => Err(Fault::new(codes::MODULE, no_module(module, biz))),
-        }
-    }
-
-    fn business(&self, biz: i64, caller: &Caller) -> Result<Option<Arc<Business>>, Fault> {
-        let answer = self.topology.business(biz, caller);
-        answer.map_err(|error| Fault::new(codes::MODULE_QUERY, error.to_string()))
-    }
-
-    /// 200 while records can be read and written; old topology is a problem but no failure.
-    fn health(&self, request: &Request) -> Response {
-        if request.method != "GET" && request.method != "HEAD" {
-            return wrong_method("GET");
-        }
-        let failure = self.store.check().err().map(|fault| fault.to_string());
-        let ok = failure.is_none();
-        let problems: Vec<_> = failure.into_iter().chain(self.topology.problem()).collect();
-        Response::json(if ok { 200 } else { 503 }, &json!({"ok": ok, "problems": problems}))
-    }
-}
-
-fn wrong_method(method: &str) -> Response {
-    let fault = Fault::new(codes::INVALID, format!("this path takes {method}")).with_status(405);
-    let mut response = envelope(Err(fault));
-    response.headers.push(("Allow", method.to_owned()));
-    response
 }
 
 fn business_id(text: &str) -> Result<i64, Fault> {
@@ -347,40 +145,9 @@ fn fence(request: &Request) -> Result<Option<FenceToken>, Fault> {
     token.map(Some).ok_or_else(refused)
 }
 
-/// The envelope every call answers with.
-pub fn envelope_value(outcome: Result<Value, Fault>) -> Value {
-    let (code, message, data) = match outcome {
-        Ok(data) => (0, "success".to_owned(), data),
-        Err(fault) => (fault.code, fault.message, Value::Null),
-    };
-    json!({"result": code == 0, "bk_error_code": code, "bk_error_msg": message, "permission": null, "data": data})
-}
-
-fn envelope(outcome: Result<Value, Fault>) -> Response {
-    let status = outcome.as_ref().map_or_else(|fault| fault.status, |_| 200);
-    Response::json(status, &envelope_value(outcome))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_prefixes_lead_to_the_same_calls() {
-        for prefix in PREFIXES {
-            for route in &ROUTES {
-                let biz = if route.endpoint.path.contains("{}") { "2" } else { "" };
-                let path = format!("{prefix}{}", route.endpoint.path.replace("{}", "2"));
-                let found = find_route(&path).map(|(route, biz)| (route.call, biz));
-                assert_eq!(found, Some((route.call, biz)), "{path}");
-            }
-        }
-        for path in
-            ["/create/container/bk_biz_id/2/pod", "/api/v3", "/api/v3/create/container/bk_biz_id/2/x/pod"]
-        {
-            assert!(find_route(path).is_none(), "{path}");
-        }
-    }
 
     #[test]
     fn a_fence_that_cannot_be_read_is_refused() {

@@ -2,6 +2,7 @@
 //!
 //! Both read only, and both see one moment of the database while the server goes on writing.
 
+use super::directory_of;
 use super::store::{self, Report, StoreError};
 use crate::config::ContainerServerConfig;
 use std::fs::File;
@@ -55,8 +56,7 @@ pub fn backup(database: &Path, target: &Path) -> Result<(), MaintenanceError> {
 fn put_in_place(partial: &Path, target: &Path) -> io::Result<()> {
     File::open(partial)?.sync_all()?;
     std::fs::rename(partial, target)?;
-    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(directory_of(target))?.sync_all()
 }
 
 /// Looks through the whole database.
@@ -108,12 +108,11 @@ fn print(report: &Report, output: &mut dyn Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container_server::store::Store;
-    use std::time::Duration;
+    use crate::container_server::store::{Store, Times};
 
     fn database(directory: &Path) -> (PathBuf, Store) {
         let path = directory.join("a.db");
-        let store = Store::open(&path, Duration::from_secs(60)).unwrap();
+        let store = Store::open(&path, Times::default()).unwrap();
         (path, store)
     }
 
@@ -125,7 +124,7 @@ mod tests {
         let target = directory.path().join("copy.db");
         backup(&path, &target).unwrap();
         assert_eq!(check(&target).unwrap(), check(&path).unwrap());
-        assert!(Store::open(&target, Duration::from_secs(60)).is_ok());
+        assert!(Store::open(&target, Times::default()).is_ok());
         assert!(backup(&path, &target).unwrap_err().to_string().contains("choose another"));
     }
 

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! front ─> api ─┬─> calls, rules, filter   what was asked, and is it allowed     (pure)
+//!               ├─> answer                 what may be longer than memory
 //!               ├─> topology               which modules a business has
 //!               └─> store                  SQLite: one writer, several readers
 //! ```
 //!
 //! It knows nothing of clusters, of bcs-storage or of who writes to it.
 
+mod answer;
 mod api;
 mod calls;
 mod codes;
@@ -25,14 +27,16 @@ use crate::config::{ContainerServerConfig, TlsFiles};
 use crate::front::{Front, Limits};
 use crate::http::tls;
 use crate::observe::MetricsServer;
+use answer::Answers;
 use api::Api;
 use metrics::Metrics;
 use rules::Rules;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use store::Store;
+use store::{Store, Times};
 use topology::Topology;
 
 pub use maintenance::{MaintenanceError, backup, check, run_backup, run_check};
@@ -96,13 +100,15 @@ impl ContainerServer {
             false => Some(tls::server_config(&config.server_tls)?),
         };
         let topology = Topology::open(&config.topology)?;
-        let store = Store::open(&config.database, config.watch_retention)
+        let times = Times { retention: config.watch_retention, query: config.query_timeout };
+        let store = Store::open(&config.database, times)
             .map_err(|source| StartError::Store { path: config.database.clone(), source })?;
         let store = Arc::new(store);
         let rules = Rules::new(config.strict_fields)?;
         let metrics = Metrics::new();
         let registry = metrics.registry(store.clone());
-        let api = Arc::new(Api::new(store, topology, rules, config.users.clone(), metrics));
+        let answers = Answers::new(directory_of(&config.database).to_owned());
+        let api = Arc::new(Api::new(store, topology, rules, config.users.clone(), answers, metrics));
         let port = |what: &str| {
             let what = what.to_owned();
             move |source| StartError::Port { what, source }
@@ -136,6 +142,11 @@ impl ContainerServer {
 
     /// Stops listening, answers what is under way, and closes the database.
     pub fn stop(self) {}
+}
+
+/// Where a file lies: beside the database there is room for what is as large.
+fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn limits(body: usize) -> Limits {

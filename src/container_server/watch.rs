@@ -4,6 +4,7 @@
 //! one; its `sequence` is the `since` of the next call. Who has no number yet leaves `since` out,
 //! is told the current one at once, lists everything, and goes on from that number.
 
+use super::answer::Seat;
 use super::api::envelope_value;
 use super::codes::{self, Fault};
 use super::store::{ChangePage, Position, Store};
@@ -11,7 +12,7 @@ use crate::front::{Body, Response};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 /// Consumers that may wait at the same time; each has a thread while it does.
@@ -56,25 +57,6 @@ fn number(name: &str, value: &str) -> Result<i64, Fault> {
     number.ok_or_else(|| Fault::new(codes::INVALID, format!("{name} must be an integer, 0 or above")))
 }
 
-/// A consumer that waits; the next one may when this is dropped.
-struct Seat(Arc<AtomicUsize>);
-
-impl Seat {
-    fn take(taken: &Arc<AtomicUsize>) -> Result<Self, Fault> {
-        let seat = Self(taken.clone());
-        if taken.fetch_add(1, Ordering::Relaxed) < WAITING {
-            return Ok(seat);
-        }
-        Err(Fault::new(codes::BUSY, format!("{WAITING} consumers are waiting already: try again")))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The feed as the API serves it.
 pub struct Watches {
     store: Arc<Store>,
@@ -97,7 +79,7 @@ impl Watches {
         if !page.changes.is_empty() || watch.timeout.is_zero() {
             return Ok(Response::json(200, &envelope_value(Ok(json!(page)))));
         }
-        let seat = Seat::take(&self.taken)?;
+        let seat = Seat::take(&self.taken, WAITING)?;
         let store = self.store.clone();
         let body = Box::new(move |out: &mut dyn Write| {
             let deadline = Instant::now() + watch.timeout;
@@ -163,14 +145,5 @@ mod tests {
         {
             assert_eq!(Watch::parse(bad).map_err(|fault| fault.code), Err(codes::INVALID), "{bad}");
         }
-    }
-
-    #[test]
-    fn seats_are_bounded_and_come_back() {
-        let taken = Arc::default();
-        let seats: Vec<_> = (0..WAITING).map(|_| Seat::take(&taken).unwrap()).collect();
-        assert_eq!(Seat::take(&taken).err().map(|fault| fault.code), Some(codes::BUSY));
-        drop(seats);
-        assert!(Seat::take(&taken).is_ok());
     }
 }

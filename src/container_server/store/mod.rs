@@ -11,7 +11,7 @@ mod upkeep;
 mod writer;
 
 pub use feed::{ChangePage, Position};
-pub use reader::{ListQuery, Page};
+pub use reader::ListQuery;
 pub use upkeep::{Report, copy, inspect};
 
 use crate::container_server::codes::{self, Fault};
@@ -20,6 +20,7 @@ use crate::container_server::rules::{Change, Row};
 use crossbeam::channel::{Sender, bounded};
 use feed::Feed;
 use reader::Readers;
+use std::io::Write as Output;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,6 +56,22 @@ pub enum StoreError {
     /// A thread could not be started.
     #[error("cannot start the writer thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+/// How long things may take and last.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Changes stay in the feed for so long.
+    pub retention: Duration,
+    /// A read may take so long.
+    pub query: Duration,
+}
+
+#[cfg(test)]
+impl Default for Times {
+    fn default() -> Self {
+        Self { retention: Duration::from_secs(3600), query: Duration::from_secs(3600) }
+    }
 }
 
 /// Whose records a call is about: nothing outside is ever read or changed.
@@ -98,14 +115,15 @@ pub struct Statistics {
 }
 
 impl Store {
-    /// Opens or creates the database at `path`. Changes stay in the feed for `retention`.
-    pub fn open(path: &Path, retention: Duration) -> Result<Self, StoreError> {
+    /// Opens or creates the database at `path`.
+    pub fn open(path: &Path, times: Times) -> Result<Self, StoreError> {
         let connection = schema::open_writer(path)?;
-        let readers = Readers::open(path, READERS)?;
+        let readers = Readers::open(path, READERS, times.query)?;
         let feed = Arc::new(Feed::new(feed::last_sequence(&connection)?));
         let tally = Arc::new(Tally::default());
         let (jobs, waiting) = bounded(WAITING_WRITES);
-        let writer = Writer { connection, feed: feed.clone(), retention, tally: tally.clone() };
+        let writer =
+            Writer { connection, feed: feed.clone(), retention: times.retention, tally: tally.clone() };
         let writer = std::thread::Builder::new()
             .name("store writer".to_owned())
             .spawn(move || writer.run(&waiting))?;
@@ -142,9 +160,10 @@ impl Store {
         self.count(Write::Delete { scope: scope.clone(), condition }, fence)
     }
 
-    /// Lists records.
-    pub fn list(&self, query: &ListQuery) -> Result<Page, Fault> {
-        self.readers.with(|connection| reader::list(connection, query))
+    /// Lists records: writes `{"info":[…],"count":N}` to `out`. After an error what has been
+    /// written is to be thrown away.
+    pub fn list(&self, query: &ListQuery, out: &mut dyn Output) -> Result<(), Fault> {
+        self.readers.with(|connection| reader::list(connection, query, out))
     }
 
     /// The number of the last committed change.
@@ -199,6 +218,8 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        // The last connection to close moves the log into the database, and a reader cannot.
+        self.readers.close();
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
             // A panic of the writer has been printed, and its callers were told.

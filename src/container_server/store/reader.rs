@@ -1,4 +1,6 @@
-//! Reading: a pool of connections, and the list call.
+//! Reading: a pool of connections, each call within its time, and the list call.
+//!
+//! A list is written as JSON while its rows are read, so that its length costs no memory here.
 
 use super::writer::push_where;
 use super::{Scope, StoreError, database_fault, schema};
@@ -8,24 +10,38 @@ use crate::container_server::filter::Sql;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rusqlite::types::{Value as Cell, ValueRef};
-use rusqlite::{Connection, Row, params_from_iter};
-use serde_json::{Map, Value};
+use rusqlite::{Connection, ErrorCode, Row, Transaction, params_from_iter};
+use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a call waits for a connection before it answers that the server is busy.
 const WAIT: Duration = Duration::from_secs(10);
+/// Steps of SQLite's machine between two looks at the clock: tens of microseconds.
+const STEPS: i32 = 1000;
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// SQLite's own words.
+    #[error("{0}")]
+    Database(#[from] rusqlite::Error),
+    /// What was read could not be put down.
+    #[error("the answer cannot be kept: {0}")]
+    Output(#[from] io::Error),
+}
 
 /// Read connections, each used by one caller at a time.
 pub struct Readers {
     connections: Vec<Mutex<Connection>>,
     free: Receiver<usize>,
     back: Sender<usize>,
+    timeout: Duration,
 }
 
 impl Readers {
-    /// Opens `count` connections.
-    pub fn open(path: &Path, count: usize) -> Result<Self, StoreError> {
+    /// Opens `count` connections; no read on them takes longer than `timeout`.
+    pub fn open(path: &Path, count: usize, timeout: Duration) -> Result<Self, StoreError> {
         let (back, free) = bounded(count);
         let mut connections = Vec::with_capacity(count);
         for index in 0..count {
@@ -33,15 +49,41 @@ impl Readers {
             // The channel has room for all of them.
             let _ = back.send(index);
         }
-        Ok(Self { connections, free, back })
+        Ok(Self { connections, free, back, timeout })
     }
 
     /// Runs `read` on a connection of its own.
-    pub fn with<T>(&self, read: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
+    pub fn with<T, E: Into<ReadError>>(
+        &self,
+        read: impl FnOnce(&mut Connection) -> Result<T, E>,
+    ) -> Result<T, Fault> {
         let busy = |_| Fault::new(codes::SELECT_FAILED, "all read connections are in use: try again");
         let lease = Lease { index: self.free.recv_timeout(WAIT).map_err(busy)?, back: &self.back };
-        let result = read(&mut self.connections[lease.index].lock());
-        result.map_err(|error| database_fault(codes::SELECT_FAILED, &error))
+        let mut connection = self.connections[lease.index].lock();
+        let deadline = Instant::now() + self.timeout;
+        connection.progress_handler(STEPS, Some(move || Instant::now() >= deadline));
+        read(&mut connection).map_err(|error| self.fault(&error.into()))
+    }
+
+    /// Closes every connection; nobody reads any more.
+    pub fn close(&mut self) {
+        self.connections.clear();
+    }
+
+    fn fault(&self, error: &ReadError) -> Fault {
+        match error {
+            ReadError::Database(error)
+                if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
+            {
+                let seconds = self.timeout.as_secs();
+                let message = format!(
+                    "the query took longer than {seconds} s (query_timeout): narrow its filter, or ask for smaller pages"
+                );
+                Fault::new(codes::SELECT_FAILED, message)
+            }
+            ReadError::Database(error) => database_fault(codes::SELECT_FAILED, error),
+            ReadError::Output(_) => Fault::new(codes::SELECT_FAILED, error.to_string()),
+        }
     }
 }
 
@@ -74,53 +116,80 @@ pub struct ListQuery {
     pub limit: u64,
 }
 
-/// Records of one list call.
-#[derive(Debug, PartialEq, serde::Serialize)]
-pub struct Page {
-    /// How many records the filter selects.
-    pub count: i64,
-    /// Those of the page.
-    pub info: Vec<Map<String, Value>>,
-}
-
-/// Total and page, as of one moment.
-pub fn list(connection: &mut Connection, query: &ListQuery) -> rusqlite::Result<Page> {
+/// Writes `{"info":[…],"count":N}` to `out`: the page, and how many records the filter selects in
+/// all, as of one moment.
+pub fn list(connection: &mut Connection, query: &ListQuery, out: &mut dyn Write) -> Result<(), ReadError> {
     let mut selection = Sql::default();
     push_where(&mut selection, &query.scope, &query.filter);
     let transaction = connection.transaction()?;
-    let count = transaction
-        .prepare_cached(&format!("SELECT count(*) FROM pod{}", selection.text))?
-        .query_row(params_from_iter(&selection.parameters), |row| row.get(0))?;
+    out.write_all(b"{\"info\":[")?;
+    let records = write_page(&transaction, query, &selection, out)?;
+    // Only a page that is full, or lies behind the end, leaves open how many there are.
+    let count = if (records == query.limit && query.limit > 0) || (records == 0 && query.start > 0) {
+        count_of(&transaction, &selection)?
+    } else {
+        query.start + records
+    };
+    write!(out, "],\"count\":{count}}}")?;
+    Ok(())
+}
+
+/// Writes the records of the page, separated by commas; returns how many.
+fn write_page(
+    transaction: &Transaction<'_>,
+    query: &ListQuery,
+    selection: &Sql,
+    out: &mut dyn Write,
+) -> Result<u64, ReadError> {
     // An empty projection still returns a record each.
     let columns = if query.columns.is_empty() {
         "NULL".to_owned()
     } else {
         schema::names(query.columns.iter().copied())
     };
-    let limit = if query.limit == 0 { u64::MAX } else { query.limit };
-    let bound = |number: u64| Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX));
     let text =
         format!("SELECT {columns} FROM pod{} ORDER BY {} LIMIT ? OFFSET ?", selection.text, query.order);
-    selection.parameters.extend([bound(limit), bound(query.start)]);
-    let info = transaction
-        .prepare_cached(&text)?
-        .query_map(params_from_iter(&selection.parameters), |row| record(&query.columns, row))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Page { count, info })
+    let limit = if query.limit == 0 { u64::MAX } else { query.limit };
+    let bounds = [limit, query.start].map(|number| Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
+    let mut select = transaction.prepare_cached(&text)?;
+    let mut rows = select.query(params_from_iter(selection.parameters.iter().chain(&bounds)))?;
+    let (mut records, mut record) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        record.clear();
+        if records > 0 {
+            record.push(b',');
+        }
+        write_record(&query.columns, row, &mut record)?;
+        out.write_all(&record)?;
+        records += 1;
+    }
+    Ok(records)
 }
 
-/// A row as JSON; what is absent is `null`.
-pub fn record(columns: &[&FieldSpec], row: &Row<'_>) -> rusqlite::Result<Map<String, Value>> {
-    let mut record = Map::new();
+fn count_of(transaction: &Transaction<'_>, selection: &Sql) -> rusqlite::Result<u64> {
+    transaction
+        .prepare_cached(&format!("SELECT count(*) FROM pod{}", selection.text))?
+        .query_row(params_from_iter(&selection.parameters), |row| row.get(0))
+}
+
+/// Appends a row as JSON; what is absent is `null`.
+pub fn write_record(columns: &[&FieldSpec], row: &Row<'_>, out: &mut Vec<u8>) -> rusqlite::Result<()> {
     for (index, field) in columns.iter().enumerate() {
-        let value = match row.get_ref(index)? {
-            ValueRef::Integer(number) => number.into(),
-            ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
-            _ => Value::Null,
-        };
-        record.insert(field.name.to_owned(), value);
+        out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
+        out.extend_from_slice(field.name.as_bytes());
+        out.extend_from_slice(b"\":");
+        match row.get_ref(index)? {
+            ValueRef::Integer(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            ValueRef::Text(text) => {
+                let text = String::from_utf8_lossy(text);
+                // A text has a JSON form, and memory takes it.
+                let _ = serde_json::to_writer(&mut *out, &text);
+            }
+            _ => out.extend_from_slice(b"null"),
+        }
     }
-    Ok(record)
+    out.extend_from_slice(if columns.is_empty() { b"{}" } else { b"}" });
+    Ok(())
 }
 
 /// Whether the database can be read at all.

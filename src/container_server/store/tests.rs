@@ -12,7 +12,8 @@ const LONG: Duration = Duration::from_secs(3600);
 
 fn open(retention: Duration) -> (TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&directory.path().join("a.db"), retention).unwrap();
+    let times = Times { retention, query: LONG };
+    let store = Store::open(&directory.path().join("a.db"), times).unwrap();
     (directory, store)
 }
 
@@ -81,7 +82,7 @@ fn a_write_the_database_refuses_takes_no_other_with_it() {
     // Of a call that failed as a whole nothing stays: neither record nor change.
     assert_eq!((numbers.pods, numbers.sequence), (10, 10));
     drop(store);
-    let store = Store::open(&directory.path().join("a.db"), LONG).unwrap();
+    let store = Store::open(&directory.path().join("a.db"), Times::default()).unwrap();
     assert_eq!(store.statistics().unwrap().pods, 10);
     assert_eq!(store.sequence(), 10);
 }
@@ -149,4 +150,30 @@ fn a_database_that_goes_wrong_shows_in_the_check() {
     assert_eq!(store.check().unwrap_err().code, codes::SELECT_FAILED);
     let fault = store.create(&scope(), None, vec![row("a")]).unwrap_err();
     assert_eq!(fault.code, codes::INSERT_FAILED);
+}
+
+#[test]
+fn a_stop_leaves_one_file() {
+    let (directory, store) = open(LONG);
+    store.create(&scope(), None, vec![row("a")]).unwrap()[0].clone().unwrap();
+    store.check().unwrap();
+    drop(store);
+    let files: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["a.db"]);
+}
+
+#[test]
+fn a_read_ends_with_its_time_and_the_next_one_has_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let times = Times { query: Duration::from_millis(50), ..Times::default() };
+    let store = Store::open(&directory.path().join("a.db"), times).unwrap();
+    let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+    for _ in 0..=READERS {
+        let count = |connection: &mut rusqlite::Connection| connection.query_row(endless, [], |_| Ok(()));
+        let fault = store.readers.with(count).unwrap_err();
+        assert_eq!(fault.code, codes::SELECT_FAILED);
+        assert!(fault.message.contains("query_timeout"), "{fault}");
+        assert_eq!(store.check(), Ok(()));
+    }
 }

@@ -12,15 +12,17 @@ use crate::container_server::fields::{self, FIELDS, FieldSpec};
 use crate::container_server::filter::Sql;
 use crate::container_server::rules::{Change, Row};
 use crossbeam::channel::{Receiver, Sender};
-use rusqlite::types::Value as Cell;
+use rusqlite::types::{ToSqlOutput, Value as Cell, ValueRef};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
-use serde_json::{Map, Value};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Writes that share one flush: bounds how long the first of them waits for the others.
 const GROUP: usize = 256;
+
+/// Bytes of a usual record.
+const RECORD: usize = 2048;
 
 /// Changes a commit always may remove from the feed beside two for each it adds: so the feed
 /// shrinks to its retention whatever the rate, and no commit takes long.
@@ -136,6 +138,7 @@ impl Writer {
         let now = jiff::Timestamp::now();
         let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut outcomes = Vec::with_capacity(group.len());
+        let columns: Vec<_> = fields::columns().collect();
         let mut changes = 0;
         for job in group {
             if let Some(fault) = fence_fault(&transaction, job)? {
@@ -143,7 +146,7 @@ impl Writer {
                 continue;
             }
             let mut savepoint = transaction.savepoint()?;
-            let mut edit = Edit::new(&savepoint, now);
+            let mut edit = Edit::new(&savepoint, &columns, now);
             match edit.apply(&job.write) {
                 Ok(outcome) => {
                     changes += edit.changes;
@@ -178,10 +181,18 @@ fn prune(
     most: usize,
 ) -> rusqlite::Result<()> {
     let kept = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let before = now.as_millisecond().saturating_sub(kept);
+    let oldest: Option<i64> = connection
+        .prepare_cached("SELECT at FROM change ORDER BY sequence LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    if oldest.is_none_or(|oldest| oldest >= before) {
+        return Ok(());
+    }
     let mut delete = connection.prepare_cached(
         "DELETE FROM change WHERE at < ? AND sequence IN (SELECT sequence FROM change ORDER BY sequence LIMIT ?)",
     )?;
-    delete.execute(params![now.as_millisecond().saturating_sub(kept), most as i64])?;
+    delete.execute(params![before, most as i64])?;
     Ok(())
 }
 
@@ -214,19 +225,32 @@ fn fence_fault(connection: &Connection, job: &Job) -> rusqlite::Result<Option<Fa
     }
 }
 
+/// What a statement that changes records tells of each: all of it, for the feed.
+static RETURNING: LazyLock<String> =
+    LazyLock::new(|| format!(" RETURNING {}", schema::names(fields::columns())));
+/// Inserts one record, if no unique rule stands against it.
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let marks = vec!["?"; FIELDS.len() + 3].join(",");
+    format!(
+        "INSERT INTO pod ({},bk_supplier_account,create_time,last_time) VALUES ({marks}) ON CONFLICT DO NOTHING{}",
+        schema::names(&FIELDS),
+        *RETURNING
+    )
+});
+
 /// One write within its savepoint.
 struct Edit<'a> {
     connection: &'a Connection,
+    columns: &'a [&'static FieldSpec],
     now: jiff::Timestamp,
     time: String,
-    columns: Vec<&'static FieldSpec>,
     changes: usize,
 }
 
 impl<'a> Edit<'a> {
-    fn new(connection: &'a Connection, now: jiff::Timestamp) -> Self {
+    fn new(connection: &'a Connection, columns: &'a [&'static FieldSpec], now: jiff::Timestamp) -> Self {
         let time = now.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-        Self { connection, now, time, columns: fields::columns().collect(), changes: 0 }
+        Self { connection, columns, now, time, changes: 0 }
     }
 
     fn apply(&mut self, write: &Write) -> rusqlite::Result<Outcome> {
@@ -243,7 +267,9 @@ impl<'a> Edit<'a> {
                 let mut sql = Sql::default();
                 sql.push("DELETE FROM pod", []);
                 push_where(&mut sql, scope, condition);
-                self.change("delete", sql).map(|records| Outcome::Count(records.len()))
+                sql.push(&RETURNING, []);
+                let deleted = self.change("delete", &scope.account, &sql.text, sql.parameters.iter())?;
+                Ok(Outcome::Count(deleted.len()))
             }
             Write::Heartbeat => {
                 let text = "INSERT OR REPLACE INTO heartbeat VALUES (1, ?)";
@@ -254,18 +280,10 @@ impl<'a> Edit<'a> {
 
     /// Inserts a record, or says which unique rule stands against it.
     fn create(&mut self, account: &str, row: &Row) -> rusqlite::Result<Result<i64, Fault>> {
-        let marks = vec!["?"; FIELDS.len() + 3].join(",");
-        let names = schema::names(&FIELDS);
-        let mut sql = Sql::default();
-        sql.push(
-            &format!("INSERT INTO pod ({names},bk_supplier_account,create_time,last_time) VALUES ({marks})"),
-            row.iter().cloned(),
-        );
         let generated = [account, &self.time, &self.time].map(|text| Cell::Text(text.to_owned()));
-        sql.push(" ON CONFLICT DO NOTHING", generated);
-        let created = self.change("create", sql)?;
-        match created.first().and_then(|record| record.get("bk_pod_id")?.as_i64()) {
-            Some(id) => Ok(Ok(id)),
+        let created = self.change("create", account, &INSERT, row.iter().chain(&generated))?;
+        match created.first() {
+            Some(id) => Ok(Ok(*id)),
             None => self.duplicate(account, row).map(Err),
         }
     }
@@ -295,29 +313,37 @@ impl<'a> Edit<'a> {
             sql.push(&format!(",{} = ?", FIELDS[*at].name), [cell.clone()]);
         }
         push_where(&mut sql, scope, condition);
-        self.change("update", sql).map(|records| records.len())
+        sql.push(&RETURNING, []);
+        let updated = self.change("update", &scope.account, &sql.text, sql.parameters.iter())?;
+        Ok(updated.len())
     }
 
-    /// Runs a statement and puts the records it touched into the feed; of a deleted one, what it
-    /// was.
-    fn change(&mut self, action: &str, mut sql: Sql) -> rusqlite::Result<Vec<Map<String, Value>>> {
-        sql.push(&format!(" RETURNING {}", schema::names(self.columns.iter().copied())), []);
-        let records: Vec<_> = self
-            .connection
-            .prepare_cached(&sql.text)?
-            .query_map(params_from_iter(&sql.parameters), |row| reader::record(&self.columns, row))?
-            .collect::<rusqlite::Result<_>>()?;
+    /// Runs a statement, which ends with [`RETURNING`], and puts the records it touched into the
+    /// feed; of a deleted one, what it was. Returns their instance ids.
+    fn change<'p>(
+        &mut self,
+        action: &str,
+        account: &str,
+        text: &str,
+        parameters: impl Iterator<Item = &'p Cell>,
+    ) -> rusqlite::Result<Vec<i64>> {
+        let mut touched = Vec::new();
+        let mut statement = self.connection.prepare_cached(text)?;
+        let mut rows = statement.query(params_from_iter(parameters))?;
+        while let Some(row) = rows.next()? {
+            let mut pod = Vec::with_capacity(RECORD);
+            reader::write_record(self.columns, row, &mut pod)?;
+            touched.push((row.get("bk_pod_id")?, row.get::<_, i64>("bk_biz_id")?, pod));
+        }
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO change (at,bk_supplier_account,bk_biz_id,action,pod) VALUES (?,?,?,?,?)",
         )?;
-        for record in &records {
-            let account = record.get("bk_supplier_account").and_then(Value::as_str);
-            let biz = record.get("bk_biz_id").and_then(Value::as_i64);
-            let pod = serde_json::to_string(record).unwrap_or_default();
+        for (_, biz, pod) in &touched {
+            let pod = ToSqlOutput::Borrowed(ValueRef::Text(pod));
             insert.execute(params![self.now.as_millisecond(), account, biz, action, pod])?;
         }
-        self.changes += records.len();
-        Ok(records)
+        self.changes += touched.len();
+        Ok(touched.into_iter().map(|(id, _, _)| id).collect())
     }
 }
 

@@ -1,0 +1,72 @@
+//! How figures are taken and printed.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A Markdown table that grows as the figures come in. The last column is the processor time of
+/// server and callers together since the row before: what a busy machine does not distort.
+pub struct Table {
+    processor: Duration,
+}
+
+impl Table {
+    /// Prints the head.
+    pub fn new(pods: usize) -> Self {
+        println!("| with {pods} pods stored | wanted | measured | processor |\n|---|---|---|---|");
+        Self { processor: processor_time() }
+    }
+
+    /// Prints a row.
+    pub fn row(&mut self, what: &str, wanted: &str, measured: &str) {
+        let now = processor_time();
+        let spent = now.saturating_sub(self.processor).as_secs_f64();
+        println!("| {what} | {wanted} | {measured} | {spent:.1} s |");
+        self.processor = now;
+    }
+}
+
+/// One decimal is what a shared machine is good for.
+pub fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+/// The time that so many percent of the calls did not exceed.
+pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * percent / 100).min(times.len() - 1)]
+}
+
+/// The most memory this process has had, bytes.
+pub fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Processor time of this process, in the kernel too. The kernel counts it in hundredths.
+fn processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+    Duration::from_millis(
+        10 * fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>(),
+    )
+}
+
+/// What one flush costs on the disk of `directory`, in words: the floor of every write.
+pub fn flush_time(directory: &Path) -> String {
+    let path = directory.join("flush");
+    let mut file = File::create(&path).unwrap();
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            let begin = Instant::now();
+            file.write_all(&[1; 16 * 1024]).unwrap();
+            file.sync_data().unwrap();
+            begin.elapsed()
+        })
+        .collect();
+    fs::remove_file(path).unwrap();
+    let (median, slow) = (percentile(&mut times, 50), percentile(&mut times, 99));
+    format!("One flush of 16 KiB to this disk: median {}, p99 {}.", milliseconds(median), milliseconds(slow))
+}

@@ -1,0 +1,188 @@
+//! What the container server does per second, and how long one call takes, over real HTTP on
+//! loopback with every commit flushed: `cargo bench --bench container_server [-- PODS [DIRECTORY]]`.
+//!
+//! The database lies in DIRECTORY (the temporary directory if none is given), and the disk it is on
+//! decides about the writes; its own flush time therefore stands above the table. Server and callers
+//! share the machine's cores.
+
+#![allow(clippy::unwrap_used)] // a measurement fails by panicking
+
+#[path = "../../container/mod.rs"]
+mod container;
+mod figures;
+mod load;
+
+use bcs_bkcmdb_synchronizer::http::Method;
+use container::{Caller, Server};
+use figures::{Table, flush_time, milliseconds, peak_memory, percentile};
+use load::{Load, PODS_PER_CALL};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Callers of create-many.
+const MANY_CALLERS: usize = 4;
+/// Callers of create.
+const SINGLE_CALLERS: usize = 10;
+const SINGLE_CREATES: usize = 10_000;
+/// Point updates: so many, at so many a second, from so many connections.
+const UPDATES: usize = 5_000;
+const UPDATE_RATE: u32 = 500;
+const UPDATE_CALLERS: usize = 16;
+/// Pages read for one figure; fewer where each looks at every record.
+const PAGES: usize = 200;
+const SCANS: usize = 10;
+
+fn main() {
+    // `cargo bench` passes flags of its own.
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let pods: usize = arguments.next().map_or(100_000, |pods| pods.parse().unwrap());
+    let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let load = Load::new(pods);
+    let directory = tempfile::tempdir_in(directory).unwrap();
+    let topology = directory.path().join("modules.json");
+    std::fs::write(&topology, load.topology().to_string()).unwrap();
+    println!("{}\n", flush_time(directory.path()));
+    let server = Server::start_in(directory, json!({"topology_file": topology}));
+
+    let mut table = Table::new(pods);
+    create_many(&server.caller, &load, &mut table);
+    create_single(&server.caller, &load, &mut table);
+    update(&server.caller, &load, &mut table);
+    pages(&server.caller, &load, &mut table);
+    everything(&server.caller, &mut table);
+}
+
+fn post(caller: &Caller, verb: &str, body: &str) -> Value {
+    send(caller, Method::Post, verb, body)
+}
+
+fn send(caller: &Caller, method: Method, verb: &str, body: &str) -> Value {
+    let path = format!("/container/v3/{verb}/container/bk_biz_id/2/pod");
+    let (_, answer) = caller.raw(method, &path, body.as_bytes()).unwrap();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["bk_error_code"], 0, "{answer}");
+    answer
+}
+
+/// Fills the server; the last tenth is told apart, since it meets a large table.
+fn create_many(caller: &Caller, load: &Load, table: &mut Table) {
+    let calls = load.pods / PODS_PER_CALL;
+    let rate = |calls: std::ops::Range<usize>| {
+        let (pods, next, begin) =
+            (calls.len() * PODS_PER_CALL, AtomicUsize::new(calls.start), Instant::now());
+        std::thread::scope(|scope| {
+            for _ in 0..MANY_CALLERS {
+                scope.spawn(|| {
+                    loop {
+                        let call = next.fetch_add(1, Ordering::Relaxed);
+                        if call >= calls.end {
+                            return;
+                        }
+                        let answer = post(caller, "createmany", &load.create_many(call));
+                        assert_eq!(answer["data"]["exception"], json!([]));
+                    }
+                });
+            }
+        });
+        format!("{:.0} pods/s", pods as f64 / begin.elapsed().as_secs_f64())
+    };
+    let most = calls - calls / 10;
+    let what = format!("create-many of {PODS_PER_CALL}, {MANY_CALLERS} connections");
+    table.row(&format!("{what}, first nine tenths"), "10,000 pods/s", &rate(0..most));
+    table.row(&format!("{what}, last tenth"), "10,000 pods/s", &rate(most..calls));
+}
+
+fn create_single(caller: &Caller, load: &Load, table: &mut Table) {
+    let (next, begin) = (AtomicUsize::new(0), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..SINGLE_CALLERS {
+            scope.spawn(|| {
+                loop {
+                    let pod = next.fetch_add(1, Ordering::Relaxed);
+                    if pod >= SINGLE_CREATES {
+                        return;
+                    }
+                    post(caller, "create", &load.create(load.pods + pod));
+                }
+            });
+        }
+    });
+    let rate = SINGLE_CREATES as f64 / begin.elapsed().as_secs_f64();
+    table.row(&format!("create, {SINGLE_CALLERS} connections"), "2,000/s", &format!("{rate:.0}/s"));
+}
+
+/// Each update has its moment, whether the one before it has been answered or not: what waits
+/// behind a slow one counts as slow.
+fn update(caller: &Caller, load: &Load, table: &mut Table) {
+    let (next, begin) = (AtomicUsize::new(0), Instant::now());
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..UPDATE_CALLERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut times = Vec::new();
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= UPDATES {
+                            return times;
+                        }
+                        let due = begin + Duration::from_secs(1) * number as u32 / UPDATE_RATE;
+                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                        send(caller, Method::Put, "update", &load.update(number));
+                        times.push(due.elapsed());
+                    }
+                })
+            })
+            .collect();
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    let what = format!("point update at {UPDATE_RATE}/s");
+    table.row(&format!("{what}, median"), "", &milliseconds(percentile(&mut times, 50)));
+    table.row(&format!("{what}, p99"), "10 ms", &milliseconds(percentile(&mut times, 99)));
+}
+
+fn pages(caller: &Caller, load: &Load, table: &mut Table) {
+    for (what, wanted, rule) in load.selections() {
+        let mut times = Vec::new();
+        let mut count = 0;
+        for page in 0..if wanted.is_empty() { SCANS } else { PAGES } {
+            let rules = rule(load, page);
+            let body = json!({"pod_property_filter": {"condition": "AND", "rules": rules},
+                "page": {"start": 0, "limit": 500, "sort": "bk_pod_id"}});
+            let path = "/container/v3/findmany/container/bk_biz_id/2/pod";
+            let body = body.to_string();
+            let begin = Instant::now();
+            let (_, answer) = caller.raw(Method::Post, path, body.as_bytes()).unwrap();
+            times.push(begin.elapsed());
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            assert!(answer["data"]["info"].as_array().is_some_and(|info| !info.is_empty()), "{answer}");
+            count = answer["data"]["count"].as_u64().unwrap();
+        }
+        let (median, slow) = (percentile(&mut times, 50), percentile(&mut times, 99));
+        let figures = format!("{}, {}", milliseconds(median), milliseconds(slow));
+        table.row(&format!("page of 500 by {what} (count {count}), median and p99"), wanted, &figures);
+    }
+}
+
+/// All records in one answer, read and thrown away.
+fn everything(caller: &Caller, table: &mut Table) {
+    let (before, begin) = (peak_memory(), Instant::now());
+    let headers: Vec<_> = caller.headers.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let url = format!("{}/container/v3/findmany/container/bk_biz_id/2/pod", caller.base);
+    let request = bcs_bkcmdb_synchronizer::http::Request {
+        method: Method::Post,
+        url: &url,
+        headers: &headers,
+        body: Some(b"{}"),
+        timeout: Some(Duration::from_secs(120)),
+        idle_timeout: None,
+    };
+    let mut response = caller.client.send(&request).unwrap();
+    let bytes = std::io::copy(&mut response.body, &mut std::io::sink()).unwrap();
+    let megabytes = bytes / 1_000_000;
+    let took = begin.elapsed().as_secs_f64();
+    table.row(&format!("all records in one answer ({megabytes} MB)"), "", &format!("{took:.1} s"));
+    let grown = peak_memory().saturating_sub(before) / 1_000_000;
+    table.row("memory that answer took, at the peak", "", &format!("{grown} MB"));
+}
