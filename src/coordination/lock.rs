@@ -105,17 +105,16 @@ impl Shared {
     /// every lock of the whole fleet wakes us when it comes or goes.
     fn look(&self, checked: &mut Option<Instant>) -> Result<(), CallError> {
         let check_all = checked.is_none_or(|last| last.elapsed() >= CHECK);
-        let wanted: Vec<(String, Arc<LockFence>)> = {
-            let book = self.book.lock();
-            book.wanted.iter().map(|(id, fence)| (id.clone(), Arc::clone(fence))).collect()
-        };
         let Some(client) = self.session.client() else { return Ok(()) };
-        for (_, fence) in &wanted {
+        for (_, fence) in self.wanted() {
             if fence.held().is_some_and(|lock| lock.session != client.session()) {
                 fence.lower(None);
             }
         }
         self.give_back(&client)?;
+        // Asked after that: what is given back from here on is left to the next look, which finds a
+        // node that this one may still create.
+        let wanted = self.wanted();
         let standing: BTreeSet<String> = client.children(layout::LOCKS, true)?.into_iter().collect();
         for (id, fence) in wanted {
             if fence.held().is_some() && !standing.contains(&id) {
@@ -130,6 +129,11 @@ impl Shared {
             *checked = Some(Instant::now());
         }
         Ok(())
+    }
+
+    fn wanted(&self) -> Vec<(String, Arc<LockFence>)> {
+        let book = self.book.lock();
+        book.wanted.iter().map(|(id, fence)| (id.clone(), Arc::clone(fence))).collect()
     }
 
     /// Deletes the nodes of released locks, if they are ours.

@@ -78,7 +78,8 @@ impl ZooKeepers {
     /// Sessions all servers together know of.
     pub fn sessions(&self) -> usize {
         let reply = self.servers.iter().find_map(|server| server.ask("dump")).unwrap();
-        reply.lines().filter(|line| line.starts_with("0x")).count()
+        let sessions = reply.lines().take_while(|line| !line.starts_with("ephemeral"));
+        sessions.filter(|line| line.trim_start().starts_with("0x")).count()
     }
 }
 

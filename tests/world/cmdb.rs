@@ -46,6 +46,10 @@ pub enum Fault {
 pub struct Call {
     /// `create`, `createmany`, `update`, `delete`, `findmany` or `find` (topology).
     pub operation: String,
+    /// Who sent it: `BK_User`.
+    pub user: String,
+    /// The number of its fence, if it names one.
+    pub fence: Option<i64>,
     /// Its body.
     pub body: Value,
 }
@@ -54,6 +58,12 @@ impl Call {
     /// Whether it changes something.
     pub fn is_write(&self) -> bool {
         WRITES.contains(&self.operation.as_str())
+    }
+
+    /// The cluster whose records it changes.
+    pub fn cluster(&self) -> &str {
+        let places = ["/condition/bk_pod_cluster", "/pod/bk_pod_cluster", "/pod_list/0/bk_pod_cluster"];
+        places.iter().find_map(|place| self.body.pointer(place)?.as_str()).unwrap_or_default()
     }
 }
 
@@ -329,7 +339,9 @@ impl Handler for Gate {
     fn handle(&self, request: Request) -> Response {
         let operation = request.path.split('/').nth(3).unwrap_or_default().to_owned();
         let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-        self.calls.lock().push(Call { operation: operation.clone(), body });
+        let user = request.header("bk_user").unwrap_or_default().to_owned();
+        let fence = request.header("x-bkcmdb-fence").and_then(|fence| fence.rsplit(':').next()?.parse().ok());
+        self.calls.lock().push(Call { operation: operation.clone(), user, fence, body });
         match self.meet(&operation) {
             None => self.pass_on(&request),
             Some(Fault::Error500) => plain(500, b"internal error".to_vec()),

@@ -170,6 +170,11 @@ impl World {
 
     // ---- the service -----------------------------------------------------------------------
 
+    /// The synchronizer's configuration.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
     /// The configuration in a file, for the program itself.
     pub fn config_file(&self) -> PathBuf {
         let path = self.directory.path().join("synchronizer.json");

@@ -1,26 +1,31 @@
-//! Several instances on real ZooKeeper servers: who gets what, and that never two may write.
+//! What the service is told by its coordination, in one process on real ZooKeeper servers: who gets
+//! what, and that never two may write.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
-
-#[path = "common/partition.rs"]
-mod partition;
-#[path = "common/zookeeper.rs"]
-mod zookeeper;
-
+use crate::partition::Network;
+use crate::zookeeper::{START, ZooKeepers, wait_for};
 use bcs_bkcmdb_synchronizer::config::Secret;
-use bcs_bkcmdb_synchronizer::coordination::{Coordination, Feed, Lock, ServerInfo, Servers};
+use bcs_bkcmdb_synchronizer::coordination::{
+    Coordination, Discovery, Feed, Lock, Role, ServerInfo, Servers, Session, layout,
+};
 use bcs_bkcmdb_synchronizer::fleet::{self, Guest, Settings};
 use bcs_bkcmdb_synchronizer::inventory::{Confirmation, Inventory};
 use bcs_bkcmdb_synchronizer::model::{Cluster, ClusterKind, Fence};
-use partition::Network;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use zookeeper::{START, ZooKeepers, wait_for};
+use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 const DELAY: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(30);
+
+fn servers(zookeepers: &ZooKeepers) -> Servers {
+    Servers {
+        hosts: zookeepers.hosts(),
+        user: String::new(),
+        password: Secret::default(),
+        session_timeout: TIMEOUT,
+    }
+}
 
 /// What the inventory says; a test may change it.
 #[derive(Clone, Default)]
@@ -214,6 +219,26 @@ fn a_lock_passes_on_when_it_is_given_back_and_falls_when_it_is_removed() {
 }
 
 #[test]
+fn a_lock_given_back_while_another_one_is_leaves_no_node_behind() {
+    let zookeepers = ZooKeepers::single();
+    let one = Instance::start(zookeepers.hosts(), 1001, &Clusters::new(0));
+    let author = Session::start(servers(&zookeepers), Role::Reader).unwrap();
+    wait_for("a session", START, || author.client().is_some());
+    let locks = || author.client().unwrap().children(layout::LOCKS, false).unwrap();
+    // The moments at which the thread that gives the first one back may look at the second.
+    for microseconds in (0..200).step_by(2) {
+        for id in ["a", "b"] {
+            one.lock(id);
+        }
+        one.coordination.release("a");
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_micros(microseconds) {}
+        one.coordination.release("b");
+        wait_for("both nodes are gone", SOON, || locks().is_empty());
+    }
+}
+
+#[test]
 fn a_moved_cluster_names_its_old_business_until_that_is_clean_and_a_left_one_is_shown() {
     let zookeepers = ZooKeepers::single();
     let clusters = Clusters::new(2);
@@ -257,12 +282,7 @@ fn a_command_waits_for_the_lock_like_an_instance_and_gets_no_clusters() {
     let zookeepers = ZooKeepers::single();
     let one = Instance::start(zookeepers.hosts(), 1001, &Clusters::new(3));
     one.lock("a");
-    let servers = Servers {
-        hosts: zookeepers.hosts(),
-        user: String::new(),
-        password: Secret::default(),
-        session_timeout: TIMEOUT,
-    };
+    let servers = servers(&zookeepers);
     let info = ServerInfo { ip: "127.0.0.1".to_owned(), port: 1001, pid: 2, ..ServerInfo::default() };
     let guest = Guest::start(servers, info).unwrap();
     wait_for(
@@ -279,14 +299,8 @@ fn a_command_waits_for_the_lock_like_an_instance_and_gets_no_clusters() {
 
 #[test]
 fn bcs_storage_is_found_in_order_and_followed() {
-    use bcs_bkcmdb_synchronizer::coordination::{Discovery, Role, Session, layout};
     let zookeepers = ZooKeepers::single();
-    let servers = Servers {
-        hosts: zookeepers.hosts(),
-        user: String::new(),
-        password: Secret::default(),
-        session_timeout: TIMEOUT,
-    };
+    let servers = servers(&zookeepers);
     let discovery = Discovery::start(servers.clone()).unwrap();
     wait_for("the empty registry is reported", START, || {
         discovery.problem().is_some_and(|problem| problem.contains("no bcs-storage"))

@@ -1,0 +1,41 @@
+//! Who works on what: shared at once, taken over from the dead, left alone through restarts.
+
+use crate::churn::Churn;
+use crate::processes::{DELAY, Fleet, PATIENCE, SESSION};
+use crate::zookeeper::ZooKeepers;
+use std::time::{Duration, Instant};
+
+#[test]
+fn three_instances_share_thirty_clusters_survive_their_master_and_restart_one_by_one() {
+    let zookeepers = ZooKeepers::single();
+    let mut fleet = Fleet::new(zookeepers, 30).start(3);
+    fleet.wait_shared(&[0, 1, 2], Duration::from_secs(10));
+    fleet.wait_equal(PATIENCE);
+
+    let churn = Churn::start(&fleet.world.storage, fleet.clusters());
+    let master = fleet.master().unwrap();
+    fleet.instances[master].kill();
+    let died = Instant::now();
+    let limit = || (SESSION + DELAY + Duration::from_secs(10)).saturating_sub(died.elapsed());
+    let survivors: Vec<usize> = (0..3).filter(|index| *index != master).collect();
+    fleet.wait_shared(&survivors, limit());
+    drop(churn);
+    fleet.wait_equal(limit());
+
+    fleet.instances[master].start();
+    fleet.wait_shared(&[0, 1, 2], PATIENCE);
+    let before = fleet.assignment(0);
+    let churn = Churn::start(&fleet.world.storage, fleet.clusters());
+    for index in 0..3 {
+        let other = (index + 1) % 3;
+        assert!(fleet.instances[index].terminate().success());
+        fleet.instances[index].start();
+        fleet.wait("it is back", PATIENCE, |fleet| {
+            assert_eq!(fleet.assignment(other), before, "a cluster moved");
+            fleet.is_shared_by(&[0, 1, 2])
+        });
+    }
+    drop(churn);
+    fleet.wait_equal(PATIENCE);
+    assert_eq!(fleet.assignment(0), before);
+}

@@ -1,0 +1,21 @@
+//! Several instances on real ZooKeeper servers.
+//!
+//! `members` looks at coordination alone, in one process. The others start the program itself, several
+//! times, between a simulated bcs-storage and a real container server that keeps who wrote what; they
+//! kill, freeze and cut off whatever there is, and ask two things: do both sides become equal again,
+//! in time, and did ever two instances write for one cluster.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail by panicking.
+
+mod assignment;
+mod churn;
+mod members;
+mod outages;
+#[path = "../common/partition.rs"]
+mod partition;
+mod pauses;
+mod processes;
+#[path = "../world/mod.rs"]
+mod world;
+#[path = "../common/zookeeper.rs"]
+mod zookeeper;

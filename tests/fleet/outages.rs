@@ -1,0 +1,117 @@
+//! ZooKeeper fails in every way: writing stops within the lease, goes on by itself, and both sides
+//! become equal.
+
+use crate::churn::Churn;
+use crate::partition::Network;
+use crate::processes::{Fleet, PATIENCE, SESSION, own_address};
+use crate::zookeeper::ZooKeepers;
+use bcs_bkcmdb_synchronizer::coordination::layout;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// What a look at the state may take on a busy machine.
+const SLACK: Duration = Duration::from_secs(2);
+const SESSIONS: &str = "bkcmdb_sync_zookeeper_sessions_total";
+
+#[test]
+fn an_ensemble_loses_one_its_leader_freezes_and_all_of_it_restarts() {
+    let all = [0, 1, 2];
+    let mut fleet = Fleet::new(ZooKeepers::start(3), 9).start(3);
+    fleet.wait_shared(&all, PATIENCE);
+    fleet.wait_equal(PATIENCE);
+    let churn = Churn::start(&fleet.world.storage, fleet.clusters());
+
+    let (assignment, sessions) = (fleet.assignment(0), all.map(|index| fleet.metric(index, SESSIONS)));
+    let follower = (fleet.zookeepers.leader() + 1) % 3;
+    fleet.zookeepers.servers[follower].kill();
+    let killed = Instant::now();
+    fleet.wait("a session timeout passes", PATIENCE, |fleet| {
+        assert!(all.iter().all(|index| !fleet.are_suspended(&[*index])), "one server was missed");
+        killed.elapsed() > SESSION
+    });
+    assert_eq!(all.map(|index| fleet.metric(index, SESSIONS)), sessions);
+    assert_eq!(fleet.assignment(0), assignment);
+    fleet.zookeepers.servers[follower].start();
+    fleet.zookeepers.wait_until_serving();
+
+    let leader = fleet.zookeepers.leader();
+    fleet.zookeepers.servers[leader].freeze();
+    let frozen = Instant::now();
+    fleet.wait("two session timeouts pass, and the others serve", PATIENCE, |fleet| {
+        frozen.elapsed() > 2 * SESSION && fleet.are_connected(&all, Instant::now() - SESSION / 2)
+    });
+    fleet.zookeepers.servers[leader].thaw();
+    fleet.wait_shared(&all, PATIENCE);
+
+    fleet.zookeepers.servers.iter_mut().for_each(|server| server.kill());
+    fleet.wait("writing stops", SESSION * 2 / 3 + SLACK, |fleet| fleet.are_suspended(&all));
+    fleet.zookeepers.servers.iter_mut().for_each(|server| server.start());
+    fleet.zookeepers.wait_until_serving();
+    let back = Instant::now();
+    fleet.wait("all are back", PATIENCE, |fleet| fleet.are_connected(&all, back));
+    fleet.wait_shared(&all, PATIENCE);
+    drop(churn);
+    fleet.wait_equal(PATIENCE);
+}
+
+#[test]
+fn nothing_is_written_through_a_long_outage_and_a_zookeeper_that_forgot_everything_is_filled_again() {
+    let both = [0, 1];
+    let mut fleet = Fleet::new(ZooKeepers::single(), 6).start(2);
+    fleet.wait_shared(&both, PATIENCE);
+    fleet.wait_equal(PATIENCE);
+    for forgets in [false, true] {
+        let churn = Churn::start(&fleet.world.storage, fleet.clusters());
+        let wrote = fleet.world.cmdb.writes().len();
+        fleet.wait("it writes", PATIENCE, |fleet| fleet.world.cmdb.writes().len() > wrote + 20);
+        fleet.zookeepers.servers[0].kill();
+        let since = Instant::now();
+        fleet.wait("writing stops", SESSION * 2 / 3 + SLACK, |fleet| fleet.are_suspended(&both));
+        let writes = fleet.world.cmdb.writes().len();
+        fleet.wait("three session timeouts pass", PATIENCE, |_| since.elapsed() > 3 * SESSION);
+        assert_eq!(fleet.world.cmdb.writes().len(), writes, "somebody wrote without a lease");
+        if forgets {
+            fleet.zookeepers.servers[0].wipe();
+        }
+        fleet.zookeepers.servers[0].start();
+        fleet.zookeepers.wait_until_serving();
+        fleet.wait_shared(&both, PATIENCE);
+        drop(churn);
+        fleet.wait_equal(PATIENCE);
+    }
+}
+
+#[test]
+fn fifty_lost_connections_and_some_lost_sessions_leave_no_thread_and_no_session_behind() {
+    let mut fleet = Fleet::new(ZooKeepers::single(), 2);
+    let network = Network::to(&fleet.zookeepers.hosts()[0]);
+    fleet.add(&own_address(), &[], &json!({"zk": [network.host()]}));
+    fleet.wait_shared(&[0], PATIENCE);
+    fleet.wait_equal(PATIENCE);
+    let author = fleet.author();
+    let client = author.client().unwrap();
+    let counts = |fleet: &Fleet| (fleet.instances[0].threads(), fleet.zookeepers.sessions());
+    // First: the listener has a thread for each client that comes.
+    let mut sessions = fleet.metric(0, SESSIONS);
+    let before = counts(&fleet);
+    for cycle in 1..=50 {
+        let since = Instant::now();
+        network.heal();
+        fleet.wait("a heartbeat on a new connection", PATIENCE, |fleet| fleet.are_connected(&[0], since));
+        if cycle % 10 == 0 {
+            // A session whose registration somebody deletes is given up for a new one.
+            sessions += 1.0;
+            for node in client.children(layout::MEMBERS, false).unwrap() {
+                client.delete(&layout::child(layout::MEMBERS, &node), None).unwrap();
+            }
+            fleet.wait("a new session", PATIENCE, |fleet| fleet.metric(0, SESSIONS) >= sessions);
+        }
+    }
+    assert_eq!(fleet.metric(0, SESSIONS), sessions, "a lost connection is no lost session");
+    fleet.wait("what was needed meanwhile is gone", PATIENCE, |fleet| {
+        let now = counts(fleet);
+        now.0 <= before.0 && now.1 == before.1
+    });
+    fleet.wait_shared(&[0], PATIENCE);
+    fleet.wait_equal(PATIENCE);
+}

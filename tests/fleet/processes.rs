@@ -1,0 +1,335 @@
+//! A fleet: ZooKeeper, the peers, and several processes of the program itself, each with an
+//! address of its own as on machines of their own.
+
+use crate::churn;
+use crate::world::{ClusterSetup, World};
+use crate::zookeeper::ZooKeepers;
+use bcs_bkcmdb_synchronizer::config::Secret;
+use bcs_bkcmdb_synchronizer::coordination::{Role, Servers, Session};
+use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, Request};
+use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// `zk_session_timeout`: the shortest the configuration allows.
+pub const SESSION: Duration = Duration::from_secs(4);
+/// `reassign_delay`: longer than a restart of an instance on a busy machine.
+pub const DELAY: Duration = Duration::from_secs(6);
+/// How long anything may take that has no bound of its own.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The port of every instance: addresses differ, as in an installation.
+const PORT: u16 = 8080;
+
+/// ZooKeeper, peers and instances. Killed when dropped.
+pub struct Fleet {
+    pub instances: Vec<Instance>,
+    pub zookeepers: ZooKeepers,
+    pub world: World,
+    directory: TempDir,
+    client: Client,
+}
+
+/// One process of the program.
+pub struct Instance {
+    /// `ip:port`, its name in ZooKeeper.
+    pub name: String,
+    /// Whom the CMDB takes it for.
+    pub user: String,
+    /// What comes before the program, and its arguments.
+    command: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Fleet {
+    /// Peers with `clusters` clusters that have a few pods each, and ZooKeeper; no instance yet.
+    pub fn new(zookeepers: ZooKeepers, clusters: usize) -> Self {
+        let generation = |number| if number % 2 == 0 { Generation::New } else { Generation::Old };
+        let setup = |number| ClusterSetup::new(&format!("BCS-K8S-{number:05}"), generation(number));
+        let world = World::new((0..clusters).map(setup).collect()).with(json!({
+            "zk": zookeepers.hosts(), "zk_session_timeout": SESSION.as_secs(),
+            "reassign_delay": DELAY.as_secs(), "senders_per_cluster": 2,
+            "port": PORT, "metric_port": PORT + 1,
+        }));
+        let client = Client::new(&Options::default());
+        let directory = tempfile::Builder::new().prefix("bkcmdb-fleet-").tempdir().unwrap();
+        let fleet = Self { instances: Vec::new(), zookeepers, world, directory, client };
+        churn::seed(&fleet.world.storage, &fleet.clusters());
+        fleet
+    }
+
+    /// Starts `count` instances at once.
+    pub fn start(mut self, count: usize) -> Self {
+        for _ in 0..count {
+            let address = own_address();
+            self.add(&address, &[], &json!({}));
+        }
+        self
+    }
+
+    /// Starts a further instance at `address`, by way of `prefix`, with further keys.
+    pub fn add(&mut self, address: &str, prefix: &[String], keys: &Value) {
+        let user = format!("instance-{}", self.instances.len());
+        let mut config = self.world.config().clone();
+        config["address"] = address.into();
+        config["cmdb_user"] = user.clone().into();
+        for (key, value) in keys.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let file = self.directory.path().join(format!("{user}.json"));
+        fs::write(&file, config.to_string()).unwrap();
+        let program = env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer").to_owned();
+        let arguments = [program, "--config".to_owned(), file.to_str().unwrap().to_owned()];
+        let command = prefix.iter().cloned().chain(arguments).collect();
+        let log = self.directory.path().join(format!("{user}.log"));
+        let mut instance = Instance { name: format!("{address}:{PORT}"), user, command, log, child: None };
+        instance.start();
+        self.instances.push(instance);
+    }
+
+    /// Every cluster of the inventory.
+    pub fn clusters(&self) -> Vec<String> {
+        self.world.clusters.iter().map(|cluster| cluster.id.clone()).collect()
+    }
+
+    /// A session that is nobody's in the fleet, to see and change what stands in ZooKeeper.
+    pub fn author(&self) -> Session {
+        let servers = Servers {
+            hosts: self.zookeepers.hosts(),
+            user: String::new(),
+            password: Secret::default(),
+            session_timeout: SESSION,
+        };
+        let author = Session::start(servers, Role::Reader).unwrap();
+        self.wait("a session", PATIENCE, |_| author.client().is_some());
+        author
+    }
+
+    // ---- what the instances say ------------------------------------------------------------
+
+    /// An answer of an instance; `None` if it gives none.
+    pub fn get(&self, instance: usize, path: &str) -> Option<Value> {
+        let url = format!("http://{}{path}", self.instances[instance].name);
+        serde_json::from_slice(&self.fetch(&url)?).ok()
+    }
+
+    /// A number of its metrics; 0 if it has none of that name.
+    pub fn metric(&self, instance: usize, name: &str) -> f64 {
+        let address = self.instances[instance].name.strip_suffix(&format!(":{PORT}")).unwrap();
+        let text = self.fetch(&format!("http://{address}:{}/metrics", PORT + 1)).unwrap_or_default();
+        let text = String::from_utf8(text).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_default()
+    }
+
+    fn fetch(&self, url: &str) -> Option<Vec<u8>> {
+        let request = Request {
+            method: Method::Get,
+            url,
+            headers: &[],
+            body: None,
+            timeout: Some(Duration::from_secs(3)),
+            idle_timeout: None,
+        };
+        self.client.send(&request).ok()?.bytes(1 << 24).ok()
+    }
+
+    /// A text of its status, by JSON pointer.
+    pub fn status(&self, instance: usize, pointer: &str) -> Option<String> {
+        Some(self.get(instance, "/api/v1/status")?.pointer(pointer)?.as_str()?.to_owned())
+    }
+
+    /// The state of each cluster an instance has.
+    pub fn states(&self, instance: usize) -> BTreeMap<String, String> {
+        let status = self.get(instance, "/api/v1/status").unwrap_or_default();
+        let clusters = status["clusters"].as_array().cloned().unwrap_or_default();
+        let text = |cluster: &Value, key: &str| cluster[key].as_str().unwrap_or_default().to_owned();
+        clusters.iter().map(|cluster| (text(cluster, "cluster_id"), text(cluster, "state"))).collect()
+    }
+
+    /// Whether every one of `instances` has a sound session whose last heartbeat is younger than
+    /// `since`.
+    pub fn are_connected(&self, instances: &[usize], since: Instant) -> bool {
+        instances.iter().all(|index| {
+            let status = self.get(*index, "/api/v1/status").unwrap_or_default();
+            let age = status["coordination"]["last_heartbeat_seconds_ago"].as_f64();
+            let young = age.is_some_and(|age| age < since.elapsed().as_secs_f64());
+            young && status["coordination"]["state"] == "connected"
+        })
+    }
+
+    /// Whether none of `instances` may write.
+    pub fn are_suspended(&self, instances: &[usize]) -> bool {
+        instances.iter().all(|index| {
+            let states = self.states(*index);
+            !states.is_empty() && states.values().all(|state| state == "suspended")
+        })
+    }
+
+    /// The clusters of each worker as `instance` sees the assignment.
+    pub fn assignment(&self, instance: usize) -> BTreeMap<String, Vec<String>> {
+        let view = self.get(instance, "/api/v1/assignment").unwrap_or_default();
+        let workers = view["workers"].as_array().cloned().unwrap_or_default();
+        let of = |worker: &Value| {
+            let clusters = worker["clusters"].as_array().unwrap();
+            let clusters = clusters.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+            (worker["instance"].as_str().unwrap().to_owned(), clusters)
+        };
+        workers.iter().map(of).collect()
+    }
+
+    /// The index of the master among those that run.
+    pub fn master(&self) -> Option<usize> {
+        (0..self.instances.len()).find(|index| self.status(*index, "/role").as_deref() == Some("master"))
+    }
+
+    /// Whether every cluster is with exactly one of `instances`, in the assignment and at work, and
+    /// each of them has some.
+    pub fn is_shared_by(&self, instances: &[usize]) -> bool {
+        let assignment = self.assignment(instances[0]);
+        let mut at_work = Vec::new();
+        for index in instances {
+            let states = self.states(*index);
+            let mut assigned = assignment.get(&self.instances[*index].name).cloned().unwrap_or_default();
+            assigned.sort();
+            let running = states.iter().filter(|(_, state)| *state != "waiting");
+            let running: Vec<String> = running.map(|(id, _)| id.clone()).collect();
+            if assigned != running || running.is_empty() {
+                return false;
+            }
+            at_work.extend(running);
+        }
+        at_work.sort();
+        at_work == self.clusters() && assignment.values().map(Vec::len).sum::<usize>() == at_work.len()
+    }
+
+    /// How often an instance wrote.
+    pub fn writes_of(&self, instance: usize) -> usize {
+        let user = &self.instances[instance].user;
+        self.world.cmdb.writes().iter().filter(|call| call.user == *user).count()
+    }
+
+    // ---- what a test waits for -------------------------------------------------------------
+
+    /// Waits for a condition; shows both sides and the instances' logs if it does not come.
+    #[track_caller]
+    pub fn wait(&self, what: &str, limit: Duration, mut condition: impl FnMut(&Self) -> bool) -> Duration {
+        let started = Instant::now();
+        while !condition(self) {
+            assert!(started.elapsed() < limit, "not within {limit:?}: {what}\n{}", self.report());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        started.elapsed()
+    }
+
+    /// Waits until `instances` share the clusters.
+    #[track_caller]
+    pub fn wait_shared(&self, instances: &[usize], limit: Duration) {
+        self.wait("the clusters are shared", limit, |fleet| fleet.is_shared_by(instances));
+    }
+
+    /// Waits until both sides are equal, and fails if two instances ever wrote for one cluster.
+    #[track_caller]
+    pub fn wait_equal(&self, limit: Duration) {
+        self.wait("both sides are equal", limit, |fleet| {
+            fleet.world.verdict().is_ok_and(|verdict| verdict.is_equal())
+        });
+        self.check_one_writer();
+    }
+
+    /// design.md 3, rule 3, as the CMDB sees it: those who write for a cluster follow one another,
+    /// each with a higher fence than the one before, and nobody comes back with a lower one.
+    #[track_caller]
+    pub fn check_one_writer(&self) {
+        let mut last: BTreeMap<String, (i64, String)> = BTreeMap::new();
+        for call in self.world.cmdb.writes() {
+            let cluster = call.cluster().to_owned();
+            let fence = call.fence.unwrap_or_else(|| panic!("a write without a fence: {call:?}"));
+            let (known, user) = last.entry(cluster.clone()).or_insert_with(|| (fence, call.user.clone()));
+            assert!(
+                fence > *known || (fence == *known && *user == call.user),
+                "{cluster}: {} wrote with {fence} after {user} with {known}\n{}",
+                call.user,
+                self.report()
+            );
+            (*known, *user) = (fence, call.user);
+        }
+    }
+
+    fn report(&self) -> String {
+        let verdict = self.world.verdict().map_or_else(|error| error, |verdict| verdict.to_string());
+        let mut report = format!("{verdict}\n");
+        for (index, instance) in self.instances.iter().enumerate() {
+            let log = fs::read_to_string(&instance.log).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(60)..].join("\n");
+            let assignment = self.get(index, "/api/v1/assignment").unwrap_or_default();
+            let states = self.states(index);
+            report.push_str(&format!("--- {}\n{tail}\n{assignment}\n{states:?}\n", instance.name));
+        }
+        report
+    }
+}
+
+impl Instance {
+    /// Starts the process; returns at once.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM; the exit status.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("-TERM");
+        self.child.take().unwrap().wait().unwrap()
+    }
+
+    /// SIGSTOP: it stands still and is not told.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    /// Threads it has.
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.child.as_ref().unwrap().id())).unwrap().count()
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// An address on loopback that no other fleet of this machine uses.
+pub fn own_address() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let process = std::process::id();
+    format!("127.{}.{}.{}", 64 + process / 250 % 128, process % 250, NEXT.fetch_add(1, SeqCst))
+}
