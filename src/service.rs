@@ -33,6 +33,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the service looks whether it must end.
 const FATAL_POLL: Duration = Duration::from_millis(500);
+/// Between two looks at `task_file`: they cost nothing, and whoever edits it waits for the effect.
+const FILE_LOOK: Duration = Duration::from_secs(5);
 /// Idle connections kept to the CMDB; more threads than that rarely write at the same time.
 const CMDB_CONNECTIONS: usize = 64;
 
@@ -319,16 +321,19 @@ fn storage_addresses(config: &Config) -> Result<Arc<dyn Addresses>, StartError> 
 /// The inventory: its source, its filter, and how far to believe it.
 fn feed(config: &Config, requests: &Requests) -> Result<Feed, StartError> {
     let filter = Filter::new(&config.include_clusters, &config.exclude_clusters)?;
-    let (mut source, confirmation): (Box<dyn Source>, _) = match &config.task_manager_type {
-        TaskManagerType::File(path) => (Box::new(FileSource::new(path)), Confirmation::AtOnce),
-        TaskManagerType::Paas => (Box::new(paas(config, requests)?), Confirmation::Twice),
+    let interval = config.cluster_pull_interval;
+    let (mut source, confirmation, interval): (Box<dyn Source>, _, _) = match &config.task_manager_type {
+        TaskManagerType::File(path) => {
+            (Box::new(FileSource::new(path)), Confirmation::AtOnce, interval.min(FILE_LOOK))
+        }
+        TaskManagerType::Paas => (Box::new(paas(config, requests)?), Confirmation::Twice, interval),
     };
     let pull = Box::new(move || {
         let mut inventory = source.pull().map_err(|error| error.to_string())?;
         inventory.clusters.retain(|cluster| filter.allows(&cluster.id));
         Ok(inventory)
     });
-    Ok(Feed { pull, interval: config.cluster_pull_interval, confirmation })
+    Ok(Feed { pull, interval, confirmation })
 }
 
 fn paas(config: &Config, requests: &Requests) -> Result<PaasSource, StartError> {

@@ -126,7 +126,7 @@ impl World {
             "address": "127.0.0.1", "port": 0, "metric_port": 0, "zk": "",
             "storage_addrs": [storage_server.url()], "cmdb_addr": cmdb.url(), "cmdb_user": "tester",
             "task_manager_type": "file", "task_file": directory.path().join("tasks.json"),
-            "time_zone": "UTC", "cluster_pull_interval": 10, "modules_refresh_interval": 100,
+            "time_zone": "UTC", "cluster_pull_interval": 3600, "modules_refresh_interval": 100,
         });
         let storage_addr = storage_server.addr();
         let world = Self {
