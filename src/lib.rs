@@ -57,6 +57,7 @@
 //! | [`container_server`] | the CMDB's side: the API on an SQLite store |
 //! | [`sandbox`] | simulated peers, a workload and a judge, in one process |
 //! | [`config`], [`cli`], [`logging`] | keys, commands, the log |
+//! | `boottime` | the clock leases are measured by |
 //!
 //! Dependencies point one way: `observe`, `sandbox` → `sync` → `plan`, `convert` → `model`. The peers'
 //! modules (`storage`, `cmdb`, `inventory`, `coordination`) do not know each other.

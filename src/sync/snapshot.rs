@@ -6,18 +6,24 @@ use serde::Serialize;
 
 /// The whole state.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Status {
+    /// `ip:port` of this instance.
     pub instance: String,
+    /// Its release.
     pub version: &'static str,
+    /// When it started, RFC 3339.
     pub started_at: String,
     /// `zookeeper` or `standalone`.
     pub mode: &'static str,
     /// `master` or `worker`.
     pub role: &'static str,
+    /// Whether `/readyz` says 200.
     pub ready: bool,
+    /// What is wrong, in words.
     pub problems: Vec<String>,
+    /// How coordination is.
     pub coordination: Coordination,
+    /// Every cluster of this instance, by id.
     pub clusters: Vec<ClusterStatus>,
 }
 
@@ -52,108 +58,155 @@ pub enum ClusterState {
 
 /// One cluster.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct ClusterStatus {
+    /// Its id, `BCS-K8S-00001`.
     pub cluster_id: String,
+    /// The business its records belong to.
     pub bk_biz_id: i64,
+    /// The BCS project it belongs to.
     pub project_id: String,
+    /// `k8s` or `mesos`.
     pub kind: &'static str,
+    /// Its state in one word.
     pub state: ClusterState,
+    /// Pods on both sides.
     pub pods: PodCounts,
+    /// The watch stream.
     pub watch: WatchStatus,
+    /// Full synchronisations.
     pub full_sync: FullSyncStatus,
+    /// The sender shards.
     pub senders: SenderStatus,
+    /// The most telling problem while it lasts.
     pub last_error: Option<String>,
 }
 
 /// Pods on both sides; in step means `storage = cmdb + rejected + pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct PodCounts {
+    /// Recordable pods in bcs-storage.
     pub storage: usize,
+    /// Records in the CMDB.
     pub cmdb: usize,
+    /// On their way to the CMDB.
     pub pending: usize,
+    /// Refused by the CMDB, not recorded.
     pub rejected: usize,
+    /// Without a host; not part of `storage`.
     pub unscheduled: usize,
+    /// Recorded with an optional field shortened or left out.
     pub degraded: usize,
 }
 
 /// The watch stream.
 #[derive(Clone, Debug, Default, Serialize)]
-#[allow(missing_docs)]
 pub struct WatchStatus {
+    /// Whether there is a stream.
     pub connected: bool,
+    /// Streams after the first one.
     pub reconnects: u64,
+    /// Seconds since the last event of any type.
     pub last_event_seconds_ago: Option<f64>,
+    /// Changes a connected watch did not deliver.
     pub missed: u64,
+    /// Events since the start.
     pub events: EventCounts,
 }
 
 /// Events by what became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct EventCounts {
+    /// Pods said to be new.
     pub add: u64,
+    /// Pods said to have changed.
     pub change: u64,
+    /// Deletes, flagged changes among them.
     pub delete: u64,
+    /// Changed no field of the record.
     pub suppressed: u64,
+    /// Older than what is known.
     pub stale: u64,
+    /// Deletes of something that is not known.
     pub unknown_delete: u64,
+    /// Made no sense; the next full sync tells what they were about.
     pub invalid: u64,
 }
 
 /// Full synchronisations.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct FullSyncStatus {
+    /// How many since the start.
     pub count: u64,
     /// `ok`, `failed`, `held_back`, `aborted`, `never`.
     pub last_outcome: &'static str,
+    /// When the last one ended, RFC 3339.
     pub last_finished_at: Option<String>,
+    /// How long it took.
     pub last_duration_seconds: Option<f64>,
+    /// Creates the last one asked for.
     pub created: u64,
+    /// Updates the last one asked for.
     pub updated: u64,
+    /// Deletes the last one led to.
     pub deleted: u64,
+    /// Deletes the guard holds back.
     pub held_back_deletes: usize,
 }
 
 /// The sender shards together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct SenderStatus {
+    /// How many shards.
     pub count: usize,
+    /// Pods that wait or are worked on.
     pub queued: usize,
+    /// Requests under way.
     pub in_flight: usize,
+    /// Records created since the start.
     pub created: u64,
+    /// Records updated since the start.
     pub updated: u64,
+    /// Records deleted since the start.
     pub deleted: u64,
+    /// Attempts that have to be repeated.
     pub retries: u64,
 }
 
 /// A record the CMDB refused, wholly or in part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
 pub struct RejectedRecord {
+    /// Uid of the pod; its name in Mesos.
     pub uuid: String,
+    /// Its namespace.
     pub namespace: String,
+    /// Its name.
     pub name: String,
     /// `rejected` or `degraded`.
     pub kind: &'static str,
+    /// The field the CMDB named; empty if none.
     pub field: String,
+    /// The CMDB's code; 0 for what was shortened before it was sent.
     pub code: i64,
+    /// Why, in words.
     pub message: String,
+    /// Since when, RFC 3339.
     pub since: String,
 }
 
 /// A delete that was carried out.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct DeletedRecord {
+    /// When, RFC 3339.
     pub time: String,
+    /// Of which cluster.
     pub cluster_id: String,
+    /// Uid of the pod; its name in Mesos.
     pub uuid: String,
+    /// Its namespace.
     pub namespace: String,
+    /// Its name.
     pub name: String,
+    /// Why it could be deleted.
     pub proof: String,
 }
 
@@ -177,11 +230,14 @@ pub enum ControlOutcome {
 
 /// An operator's request about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Control {
+    /// A full sync now.
     Sync,
+    /// Carry out the deletes that are held back.
     ApproveDeletes,
+    /// Write nothing until [`Resume`](Self::Resume).
     Pause,
+    /// Write again.
     Resume,
 }
 
