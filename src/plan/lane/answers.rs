@@ -112,13 +112,14 @@ impl Lane {
         let sent = std::mem::take(&mut job.immutable_sent);
         if let (Some(wanted), Some(stored)) = (&job.wanted, &found) {
             let left = wanted.to_send(&stored.fingerprint);
-            job.replace = sent && left.only_immutable();
+            let total = wanted.fingerprint.total;
+            job.replace = Some(total).filter(|_| sent == Some(total) && left.only_immutable());
             let why_not = match (self.settings.deletes, wanted.keeps_host) {
                 (false, _) => Some("sync_policy upsert-only does not replace the record"),
                 (_, true) => Some("without a host the pod could not be recorded anew"),
                 _ => None,
             };
-            if let Some(why_not) = why_not.filter(|_| job.replace) {
+            if let Some(why_not) = why_not.filter(|_| job.replace.is_some()) {
                 let message = format!("the CMDB does not change this field, and {why_not}");
                 return self.refuse(uuid, left.iter().next(), 0, message, now, ledger);
             }
@@ -239,7 +240,7 @@ impl Lane {
         job.duplicates = 0;
         if fields.iter().any(|field| !field.mutable()) {
             // Not every server changes what it does not promise to change: look.
-            job.immutable_sent = true;
+            job.immutable_sent = Some(wanted.fingerprint.total);
             job.read_back = true;
         } else {
             job.wanted = None;
@@ -268,7 +269,7 @@ impl Lane {
         ledger.learn(uuid, Acked::Absent);
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         job.attempts = 0;
-        job.replace = false;
+        job.replace = None;
         let (namespace, name) = (job.namespace.clone(), job.name.clone());
         self.resume(uuid);
         vec![Effect::Deleted { uuid: uuid.to_owned(), namespace, name, proof }]

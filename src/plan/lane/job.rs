@@ -24,10 +24,11 @@ pub(super) struct Job {
     pub find_holder: bool,
     /// This record must go first.
     pub evict: Option<Box<Holder>>,
-    /// An update carried a field the CMDB does not promise to change.
-    pub immutable_sent: bool,
-    /// The CMDB did not change it: delete and create.
-    pub replace: bool,
+    /// An update to this record (its fingerprint) carried a field the CMDB does not promise to
+    /// change.
+    pub immutable_sent: Option<u64>,
+    /// The CMDB did not change it: delete, and create this record.
+    pub replace: Option<u64>,
     /// The module id that was refused before the topology was read again.
     pub refused_module: Option<i64>,
     /// A write was not answered: look again at that time, for it may still land.
@@ -121,7 +122,9 @@ impl Job {
                     self.give_up_write();
                     None
                 }
-                _ if self.replace => Some(Step::Delete { uuid, proof: Proof::Replaced }),
+                _ if self.replace == Some(wanted.fingerprint.total) => {
+                    Some(Step::Delete { uuid, proof: Proof::Replaced })
+                }
                 fields => Some(Step::Update { uuid, fields }),
             },
         }
@@ -132,7 +135,7 @@ impl Job {
         self.wanted = None;
         self.find_holder = false;
         self.evict = None;
-        self.replace = false;
+        self.replace = None;
     }
 }
 

@@ -659,6 +659,20 @@ fn an_evicted_pod_keeps_the_host_its_record_has() {
 }
 
 #[test]
+fn only_what_was_sent_and_not_taken_is_replaced() {
+    let mut desk = Desk::new();
+    let named = |version, workload| with(pod("a", version, "S1"), Field::WorkloadName, workload);
+    desk.record(pod("a", 1, "S1"));
+    desk.sees(named(2, "other"), Source::Event);
+    desk.expect("update a: bk_pod_workloadname");
+    desk.updated("a", &[Field::WorkloadName], Ok(()));
+    desk.sees(named(3, "third"), Source::Event);
+    desk.expect("read back a");
+    desk.read_back("a", Some(&named(2, "other")));
+    desk.expect("update a: bk_pod_workloadname");
+}
+
+#[test]
 fn a_pod_without_a_host_is_not_replaced_for_an_immutable_field() {
     let mut desk = Desk::new();
     desk.record(pod("a", 1, "Running"));
