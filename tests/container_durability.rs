@@ -6,14 +6,14 @@
 #![allow(clippy::unwrap_used)] // All of it is test.
 
 mod container;
+#[path = "container/process.rs"]
+mod process;
 
 use bcs_bkcmdb_synchronizer::http::Method;
 use container::{Caller, config, pod_with};
+use process::{Process, command};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
@@ -24,57 +24,6 @@ const PODS: usize = 20;
 
 /// How long a write may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The binary at work on a free port.
-struct Process {
-    child: Child,
-    caller: Caller,
-}
-
-impl Process {
-    fn start(directory: &Path) -> Self {
-        let file = directory.join("config.json");
-        std::fs::write(&file, config(directory, json!({})).to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
-            .args(["container-server", "--config"])
-            .arg(&file)
-            .env_remove("RUST_LOG")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = log.find_map(|line| line.unwrap().split_once("API on ").map(|(_, rest)| rest.to_owned()));
-        let line = line.unwrap();
-        let address = line.split(',').next().unwrap();
-        let caller = Caller::new(format!("http://{address}"));
-        // The log goes on being read, so that the server never waits for its reader.
-        std::thread::spawn(move || log.for_each(drop));
-        Self { child, caller }
-    }
-
-    fn kill(&mut self) {
-        // SIGKILL; a server that is gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Runs `container-server` with further arguments: whether it succeeded, and what it printed.
-fn command(directory: &Path, arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
-        .args(["container-server", "--config"])
-        .arg(directory.join("config.json"))
-        .args(arguments)
-        .output()
-        .unwrap();
-    (output.status.success(), String::from_utf8(output.stdout).unwrap())
-}
 
 /// A pod's status counter, or `None` while it is not recorded.
 type State = Option<u64>;
@@ -176,7 +125,7 @@ fn acknowledged_writes_survive_kill_9() {
     let mut random = fastrand::Rng::with_seed(kills);
     let mut total = 0;
     for round in 0..kills {
-        let mut process = Process::start(directory.path());
+        let mut process = Process::start(directory.path(), json!({}));
         verify(&process.caller, &mut everyone);
         let (acknowledged, count) = channel();
         // Killed while writes are under way: the moment is counted in writes, not in time.
@@ -194,7 +143,7 @@ fn acknowledged_writes_survive_kill_9() {
         });
         total += enough;
     }
-    let process = Process::start(directory.path());
+    let process = Process::start(directory.path(), json!({}));
     verify(&process.caller, &mut everyone);
     // What an operator would do: copy the database of the running server, and look through both.
     let copy = directory.path().join("copy.db");

@@ -164,10 +164,10 @@ impl Head {
     }
 }
 
-/// Only paths: a proxy's forms, and methods that only proxies serve, have no meaning here.
+/// Only paths: a proxy's forms, and the method that only proxies serve, have no meaning here.
 fn check_request_line(method: &str, target: &str) -> Result<(), Refusal> {
-    if matches!(method, "CONNECT" | "TRACE") {
-        return Err(Refusal { status: 501, message: format!("{method} is not served here") });
+    if method == "CONNECT" {
+        return Err(Refusal { status: 501, message: "CONNECT is not served here".to_owned() });
     }
     if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Refusal::bad("the request target must be a path that begins with / and is ASCII"));
@@ -305,7 +305,6 @@ mod tests {
         for (line, status) in [
             ("GET http://a/x HTTP/1.1", 400),
             ("CONNECT a:1 HTTP/1.1", 501),
-            ("TRACE / HTTP/1.1", 501),
             ("OPTIONS * HTTP/1.1", 400),
             ("GET /\u{e4} HTTP/1.1", 400),
             ("GET / HTTP/2.0", 505),

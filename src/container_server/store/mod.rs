@@ -5,6 +5,7 @@
 //! unique rules and the fence. Knows nothing of HTTP, of field rules or of modules.
 
 mod feed;
+mod keeper;
 mod reader;
 mod schema;
 mod upkeep;
@@ -19,6 +20,7 @@ use crate::container_server::filter::Sql;
 use crate::container_server::rules::{Change, Row};
 use crossbeam::channel::{Sender, bounded};
 use feed::Feed;
+use keeper::Keeper;
 use reader::Readers;
 use std::io::Write as Output;
 use std::path::Path;
@@ -122,8 +124,14 @@ impl Store {
         let feed = Arc::new(Feed::new(feed::last_sequence(&connection)?));
         let tally = Arc::new(Tally::default());
         let (jobs, waiting) = bounded(WAITING_WRITES);
-        let writer =
-            Writer { connection, feed: feed.clone(), retention: times.retention, tally: tally.clone() };
+        let keeper = Keeper::start(path)?;
+        let writer = Writer {
+            keeper,
+            connection,
+            feed: feed.clone(),
+            retention: times.retention,
+            tally: tally.clone(),
+        };
         let writer = std::thread::Builder::new()
             .name("store writer".to_owned())
             .spawn(move || writer.run(&waiting))?;

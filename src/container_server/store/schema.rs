@@ -69,8 +69,14 @@ const STATEMENTS: usize = 64;
 /// Memory for pages of the writer, KiB: the upper levels of seven trees with millions of entries,
 /// and what a large commit touches. SQLite's default of 2 MB makes every insert read the disk.
 const WRITER_CACHE: i64 = 64 * 1024;
+/// Memory for pages of the keeper, KiB: it copies pages and looks into none.
+const KEEPER_CACHE: i64 = 256;
 /// Memory for pages of each reader, KiB; the rest is the system's own cache.
 const READER_CACHE: i64 = 16 * 1024;
+
+/// Pages of the log at which a commit moves them into the database itself, and the log begins anew:
+/// 64 MB. The keeper has moved most of them by then.
+const LOG_PAGES: i64 = 16 * 1024;
 
 /// Opens the database for writing, makes it if it is not there, and brings it to this version.
 ///
@@ -83,7 +89,19 @@ pub fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         return Err(StoreError::Journal { mode });
     }
     connection.execute_batch("PRAGMA synchronous = FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens an existing database for moving its log.
+pub fn open_keeper(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    prepare(&connection, KEEPER_CACHE)?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
     Ok(connection)
 }
 

@@ -177,3 +177,21 @@ fn a_read_ends_with_its_time_and_the_next_one_has_its_own() {
         assert_eq!(store.check(), Ok(()));
     }
 }
+
+#[test]
+fn the_log_stays_bounded_under_steady_writes() {
+    let (directory, store) = open(LONG);
+    let large = |name: usize| {
+        let mut row = row(&name.to_string());
+        row[fields::position("bk_pod_volumes").unwrap()] = Cell::Text("v".repeat(20_000));
+        row
+    };
+    // Each round writes about 24 MB: the records, and both changes of each.
+    for round in 0..10 {
+        store.create(&scope(), None, (0..400).map(large).collect()).unwrap();
+        let all = filter::equalities([("bk_module_id", json!(2))]).unwrap();
+        assert_eq!(store.delete(&scope(), None, all), Ok(400), "round {round}");
+    }
+    let log = std::fs::metadata(directory.path().join("a.db-wal")).unwrap().len();
+    assert!(log < 120_000_000, "{log} bytes");
+}

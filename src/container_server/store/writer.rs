@@ -6,6 +6,7 @@
 //! same transaction: the feed has neither more nor less than what was committed, in that order.
 
 use super::feed::Feed;
+use super::keeper::Keeper;
 use super::{FenceToken, Scope, database_fault, reader, schema};
 use crate::container_server::codes::{self, Fault};
 use crate::container_server::fields::{self, FIELDS, FieldSpec};
@@ -98,6 +99,8 @@ pub struct Tally {
 
 /// The writer's connection and whom it tells.
 pub struct Writer {
+    /// Moves the log; ends before the connection closes.
+    pub keeper: Keeper,
     /// Opened for writing.
     pub connection: Connection,
     /// Told of every commit.
@@ -168,6 +171,7 @@ impl Writer {
         transaction.commit()?;
         if changes > 0 {
             self.feed.publish(super::feed::last_sequence(&self.connection)?);
+            self.keeper.committed(changes);
         }
         Ok(outcomes)
     }

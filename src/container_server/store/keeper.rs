@@ -1,0 +1,62 @@
+//! The thread that moves the log into the database.
+//!
+//! SQLite would do it inside a commit, once a thousand pages: every writer then waits for two
+//! flushes and a thousand scattered writes. Here it happens beside the commits, and what a commit
+//! still finds to do is little.
+
+use super::{StoreError, schema};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use rusqlite::Connection;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+/// Changes after which the log is moved: some thousand pages.
+const CHANGES: usize = 500;
+
+/// The keeper's handle, held by the writer; the thread ends when it is dropped.
+pub struct Keeper {
+    wake: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    changes: usize,
+}
+
+impl Keeper {
+    /// Starts the thread with a connection of its own.
+    pub fn start(path: &Path) -> Result<Self, StoreError> {
+        let connection = schema::open_keeper(path)?;
+        let (wake, woken) = bounded(1);
+        let thread = std::thread::Builder::new()
+            .name("store keeper".to_owned())
+            .spawn(move || run(&connection, &woken))?;
+        Ok(Self { wake: Some(wake), thread: Some(thread), changes: 0 })
+    }
+
+    /// So many changes were committed.
+    pub fn committed(&mut self, changes: usize) {
+        self.changes += changes;
+        let Some(wake) = self.wake.as_ref().filter(|_| self.changes >= CHANGES) else { return };
+        // Woken already: it will find these changes too.
+        if !matches!(wake.try_send(()), Err(TrySendError::Disconnected(()))) {
+            self.changes = 0;
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic has been printed, and commits do this work without the thread too.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(connection: &Connection, woken: &Receiver<()>) {
+    while woken.recv().is_ok() {
+        // Passive: waits for nobody, and nobody waits for it.
+        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            log::warn!("container server: the log of the database was not moved: {error}; tried again");
+        }
+    }
+}
