@@ -7,7 +7,8 @@
 //!
 //! * the worker is gone for good, or
 //! * the worker has more than its bound, 1.1 × the average rounded up, or
-//! * a newcomer is to be filled to the average, with the clusters that score highest on it.
+//! * a newcomer is to be filled to the average, with the clusters that score highest on it. A worker
+//!   whose last cluster left the inventory counts as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -293,32 +294,44 @@ mod tests {
         ]
     }
 
+    /// A fleet of three after these changes, each checked.
+    fn check_history(changes: Vec<Change>, clusters: usize) -> Result<(), TestCaseError> {
+        let (ids, addresses) = (names("c", 200), names("w", 12));
+        let mut fleet = fleet(&ids[..clusters], &addresses[..3]);
+        fleet.current = assign(&fleet);
+        for change in changes {
+            let before = fleet.current.clone();
+            match change {
+                Change::Join(index) => drop(fleet.workers.insert(&addresses[index], Presence::Alive)),
+                Change::Leave(index) => drop(fleet.workers.remove(addresses[index].as_str())),
+                Change::Vanish(index) => {
+                    fleet.workers.entry(&addresses[index]).and_modify(|seen| *seen = Presence::Waiting);
+                }
+                Change::Add(index) => drop(fleet.clusters.insert(&ids[index])),
+                Change::Remove(index) => drop(fleet.clusters.remove(ids[index].as_str())),
+            }
+            let after = assign(&fleet);
+            check(&fleet, &before, &after)?;
+            fleet.current = after;
+            prop_assert_eq!(&assign(&fleet), &fleet.current, "a second look moves nothing");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_worker_whose_last_cluster_left_is_filled_like_a_newcomer() {
+        use Change::{Add, Join, Remove, Vanish};
+        check_history(vec![Add(3), Add(4), Join(0), Vanish(3), Join(0), Remove(0)], 3).unwrap();
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn through_any_history_a_fleet_is_complete_bounded_calm_and_at_rest(
             changes in prop::collection::vec(change(), 1..40), clusters in 0..150_usize,
         ) {
-            let (ids, addresses) = (names("c", 200), names("w", 12));
-            let mut fleet = fleet(&ids[..clusters], &addresses[..3]);
-            fleet.current = assign(&fleet);
-            for change in changes {
-                let before = fleet.current.clone();
-                match change {
-                    Change::Join(index) => drop(fleet.workers.insert(&addresses[index], Presence::Alive)),
-                    Change::Leave(index) => drop(fleet.workers.remove(addresses[index].as_str())),
-                    Change::Vanish(index) => {
-                        fleet.workers.entry(&addresses[index]).and_modify(|seen| *seen = Presence::Waiting);
-                    }
-                    Change::Add(index) => drop(fleet.clusters.insert(&ids[index])),
-                    Change::Remove(index) => drop(fleet.clusters.remove(ids[index].as_str())),
-                }
-                let after = assign(&fleet);
-                check(&fleet, &before, &after)?;
-                fleet.current = after;
-                prop_assert_eq!(&assign(&fleet), &fleet.current, "a second look moves nothing");
-            }
+            check_history(changes, clusters)?;
         }
     }
 
@@ -342,7 +355,11 @@ mod tests {
         let newcomers: BTreeSet<&str> = fleet
             .workers
             .keys()
-            .filter(|worker| !before.values().any(|old| old == *worker))
+            .filter(|worker| {
+                let still_has =
+                    |(cluster, old): (&&str, &&str)| old == *worker && fleet.clusters.contains(cluster);
+                !before.iter().any(still_has)
+            })
             .copied()
             .collect();
         for cluster in moved(before, after) {
