@@ -45,6 +45,8 @@ pub struct Run {
     queue: usize,
     deletes: bool,
     faults: bool,
+    /// Whether anything happens that a full sync follows: without, events alone must do.
+    interrupted: bool,
     outage: bool,
     subscribe_at: Moment,
     /// Per uuid the oldest place in its history that the newest acknowledged record can stand for.
@@ -60,6 +62,7 @@ impl Run {
         let storage = Storage::new(generation, rng.u8(..4) > 0);
         let cmdb = Cmdb::new(rng.bool());
         let (queue, deletes) = ([2, 100][rng.usize(..2)], rng.u8(..8) > 0);
+        let interrupted = rng.bool();
         let core = Core::new(Moment::ZERO, seed, queue, deletes);
         let mut run = Self {
             rng,
@@ -69,6 +72,7 @@ impl Run {
             queue,
             deletes,
             faults: true,
+            interrupted,
             outage: false,
             subscribe_at: Moment::ZERO,
             acknowledged: BTreeMap::new(),
@@ -183,10 +187,10 @@ impl Run {
         if self.faults {
             add(true, Action::Change);
             add(self.rng.u8(..3) == 0, Action::Change);
-            add(self.rng.u8(..40) == 0, Action::Break);
-            add(self.rng.u8(..40) == 0, Action::Outage);
-            add(self.rng.u8(..150) == 0, Action::Restore);
-            add(self.rng.u8(..100) == 0, Action::Restart);
+            add(self.interrupted && self.rng.u8(..40) == 0, Action::Break);
+            add(self.interrupted && self.rng.u8(..40) == 0, Action::Outage);
+            add(self.interrupted && self.rng.u8(..150) == 0, Action::Restore);
+            add(self.interrupted && self.rng.u8(..100) == 0, Action::Restart);
         }
         actions
     }

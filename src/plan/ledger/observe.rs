@@ -1,7 +1,9 @@
 //! What an observation changes: the decision about every event, listed document and point read.
 
 use super::entry::{Entry, Life};
-use super::{Acked, Decision, Desired, Ledger, Order, OrderKind, Refusal, Source, TOMBSTONES, Verdict};
+use super::{
+    Acked, Decision, Desired, Ledger, Order, OrderKind, Refusal, Source, TOMBSTONES, Verdict, verify_order,
+};
 use crate::model::{DeletedPod, Field, ObservedPod, PodRecord};
 use crate::plan::event_queue::{QueuedEvent, older};
 use crate::plan::{FieldSet, Fingerprint, Fingerprinter, Moment};
@@ -18,24 +20,34 @@ impl Ledger {
 
     /// A claim that a pod is gone: whoever it may be about is read.
     fn hint(&mut self, hint: &DeletedPod, pod: Option<&ObservedPod>, now: Moment) -> Decision {
-        let known = self
-            .index
-            .by_uuid(&hint.uuid)
-            .or_else(|| self.index.by_id(&hint.storage_id))
-            .or_else(|| self.index.by_name(&hint.namespace, &hint.name))
-            .or_else(|| pod.and_then(|pod| self.index.by_uuid(&pod.record.uuid)));
-        let dead = known.is_some_and(|slot| self.index.get(slot).is_some_and(Entry::is_dead));
-        match (known, pod) {
-            (Some(slot), _) if !dead => return self.verify(slot, false),
-            (_, Some(pod)) => {
-                let slot = self.entry_of(pod);
-                return self.verify(slot, false);
-            }
-            (Some(slot), None) => {
-                let doomed = self.index.get(slot).is_some_and(|entry| entry.life == Life::Doomed);
-                return if doomed { self.verify(slot, false) } else { Decision::of(Verdict::Stale) };
-            }
-            (None, None) => {}
+        // Uuid, `_id` and name may lead to different pods, and the claim may be about any of them.
+        let mut known: Vec<u32> = [
+            self.index.by_uuid(&hint.uuid),
+            self.index.by_id(&hint.storage_id),
+            self.index.by_name(&hint.namespace, &hint.name),
+            pod.and_then(|pod| self.index.by_uuid(&pod.record.uuid)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        known.sort_unstable();
+        known.dedup();
+        let some_known = !known.is_empty();
+        let life_of = |slot: &u32| self.index.get(*slot).map(|entry| entry.life);
+        let is_doomed = |slot: &u32| life_of(slot) == Some(Life::Doomed);
+        let is_alive = |slot: &u32| !self.index.get(*slot).is_some_and(Entry::is_dead);
+        if known.iter().any(is_alive) {
+            known.retain(is_alive);
+        } else if let Some(pod) = pod {
+            known = vec![self.entry_of(pod)];
+        } else {
+            known.retain(is_doomed);
+        }
+        if some_known || !known.is_empty() {
+            let entries = known.into_iter().filter_map(|slot| self.index.get(slot));
+            let orders: Vec<Order> = entries.map(|entry| verify_order(entry, false)).collect();
+            let verdict = if orders.is_empty() { Verdict::Stale } else { Verdict::Verify };
+            return Decision { verdict, orders, news: false };
         }
         if !hint.uuid.is_empty() && !hint.name.is_empty() && self.tombstones < TOMBSTONES {
             // The claim may have overtaken the pod's first event: that one is then not believed.

@@ -204,6 +204,17 @@ fn whoever_a_delete_may_be_about_is_read() {
 }
 
 #[test]
+fn a_delete_that_names_two_pods_has_both_read() {
+    let mut ledger = recorded(1, "S1");
+    ledger.expect("b", "ns", "web-0", "id");
+    let claim = || queued(None, Some(hint_of(&pod("b", 2, ""))));
+    assert_eq!(uuids(&ledger.event(claim(), NOW).orders), ["a", "b"]);
+    ledger.doom("b");
+    ledger.removed("b", NOW);
+    assert_eq!(uuids(&ledger.event(claim(), NOW).orders), ["a"]);
+}
+
+#[test]
 fn a_document_that_moved_on_leads_deletes_to_its_new_pod() {
     // Recreated under its name, with the same `_id` and with another one.
     for id in ["id", "id2"] {
