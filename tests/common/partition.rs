@@ -24,7 +24,12 @@ struct Shared {
 impl Network {
     /// To `server`, `host:port`.
     pub fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1", server)
+    }
+
+    /// To `server`, from a port of this machine's address `ip`.
+    pub fn at(ip: &str, server: &str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             cut: AtomicBool::new(false),

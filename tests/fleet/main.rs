@@ -8,7 +8,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail by panicking.
 
 mod assignment;
+mod author;
 mod churn;
+mod cut_off;
+mod inventory;
 mod members;
 mod outages;
 #[path = "../common/partition.rs"]

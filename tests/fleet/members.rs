@@ -1,11 +1,12 @@
 //! What the service is told by its coordination, in one process on real ZooKeeper servers: who gets
 //! what, and that never two may write.
 
+use crate::author::Author;
 use crate::partition::Network;
 use crate::zookeeper::{START, ZooKeepers, wait_for};
 use bcs_bkcmdb_synchronizer::config::Secret;
 use bcs_bkcmdb_synchronizer::coordination::{
-    Coordination, Discovery, Feed, Lock, Role, ServerInfo, Servers, Session, layout,
+    Coordination, Discovery, Feed, Lock, ServerInfo, Servers, layout,
 };
 use bcs_bkcmdb_synchronizer::fleet::{self, Guest, Settings};
 use bcs_bkcmdb_synchronizer::inventory::{Confirmation, Inventory};
@@ -222,9 +223,7 @@ fn a_lock_passes_on_when_it_is_given_back_and_falls_when_it_is_removed() {
 fn a_lock_given_back_while_another_one_is_leaves_no_node_behind() {
     let zookeepers = ZooKeepers::single();
     let one = Instance::start(zookeepers.hosts(), 1001, &Clusters::new(0));
-    let author = Session::start(servers(&zookeepers), Role::Reader).unwrap();
-    wait_for("a session", START, || author.client().is_some());
-    let locks = || author.client().unwrap().children(layout::LOCKS, false).unwrap();
+    let author = Author::of(&zookeepers);
     // The moments at which the thread that gives the first one back may look at the second.
     for microseconds in (0..200).step_by(2) {
         for id in ["a", "b"] {
@@ -234,7 +233,7 @@ fn a_lock_given_back_while_another_one_is_leaves_no_node_behind() {
         let began = Instant::now();
         while began.elapsed() < Duration::from_micros(microseconds) {}
         one.coordination.release("b");
-        wait_for("both nodes are gone", SOON, || locks().is_empty());
+        wait_for("both nodes are gone", SOON, || author.children(layout::LOCKS).is_empty());
     }
 }
 
@@ -300,28 +299,22 @@ fn a_command_waits_for_the_lock_like_an_instance_and_gets_no_clusters() {
 #[test]
 fn bcs_storage_is_found_in_order_and_followed() {
     let zookeepers = ZooKeepers::single();
-    let servers = servers(&zookeepers);
-    let discovery = Discovery::start(servers.clone()).unwrap();
+    let discovery = Discovery::start(servers(&zookeepers)).unwrap();
     wait_for("the empty registry is reported", START, || {
         discovery.problem().is_some_and(|problem| problem.contains("no bcs-storage"))
     });
-    let author = Session::start(servers, Role::Reader).unwrap();
-    wait_for("a session", START, || author.client().is_some());
-    let client = author.client().unwrap();
-    client.ensure(layout::STORAGES).unwrap();
+    let author = Author::of(&zookeepers);
     for (name, data) in [
         ("z0000000001", r#"{"ip":"10.0.0.1","port":50024,"scheme":"https"}"#),
         ("_c_00112233445566778899aabbccddeeff-0000000003", r#"{"ip":"10.0.0.3","port":50024}"#),
         ("a0000000002", "garbage"),
         ("a0000000004", r#"{"ip":"10.0.0.1","port":50024,"scheme":"https"}"#),
     ] {
-        let path = layout::child(layout::STORAGES, name);
-        client.ensure(&path).unwrap();
-        client.write(&path, data.as_bytes(), None).unwrap();
+        author.write(&layout::child(layout::STORAGES, name), data);
     }
     let expect = |urls: &[&str]| wait_for("the addresses", SOON, || **discovery.urls() == *urls);
     expect(&["https://10.0.0.1:50024", "http://10.0.0.3:50024"]);
-    client.delete(&layout::child(layout::STORAGES, "a0000000004"), None).unwrap();
-    client.delete(&layout::child(layout::STORAGES, "z0000000001"), None).unwrap();
+    author.delete(&layout::child(layout::STORAGES, "a0000000004"));
+    author.delete(&layout::child(layout::STORAGES, "z0000000001"));
     expect(&["http://10.0.0.3:50024"]);
 }

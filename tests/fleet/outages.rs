@@ -1,6 +1,7 @@
 //! ZooKeeper fails in every way: writing stops within the lease, goes on by itself, and both sides
 //! become equal.
 
+use crate::author::Author;
 use crate::churn::Churn;
 use crate::partition::Network;
 use crate::processes::{Fleet, PATIENCE, SESSION, own_address};
@@ -88,8 +89,8 @@ fn fifty_lost_connections_and_some_lost_sessions_leave_no_thread_and_no_session_
     fleet.add(&own_address(), &[], &json!({"zk": [network.host()]}));
     fleet.wait_shared(&[0], PATIENCE);
     fleet.wait_equal(PATIENCE);
-    let author = fleet.author();
-    let client = author.client().unwrap();
+    let author = Author::of(&fleet.zookeepers);
+    assert_eq!(author.children(layout::MEMBERS).len(), 1);
     let counts = |fleet: &Fleet| (fleet.instances[0].threads(), fleet.zookeepers.sessions());
     // First: the listener has a thread for each client that comes.
     let mut sessions = fleet.metric(0, SESSIONS);
@@ -101,8 +102,8 @@ fn fifty_lost_connections_and_some_lost_sessions_leave_no_thread_and_no_session_
         if cycle % 10 == 0 {
             // A session whose registration somebody deletes is given up for a new one.
             sessions += 1.0;
-            for node in client.children(layout::MEMBERS, false).unwrap() {
-                client.delete(&layout::child(layout::MEMBERS, &node), None).unwrap();
+            for node in author.children(layout::MEMBERS) {
+                author.delete(&layout::child(layout::MEMBERS, &node));
             }
             fleet.wait("a new session", PATIENCE, |fleet| fleet.metric(0, SESSIONS) >= sessions);
         }

@@ -4,8 +4,6 @@
 use crate::churn;
 use crate::world::{ClusterSetup, World};
 use crate::zookeeper::ZooKeepers;
-use bcs_bkcmdb_synchronizer::config::Secret;
-use bcs_bkcmdb_synchronizer::coordination::{Role, Servers, Session};
 use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, Request};
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use serde_json::{Value, json};
@@ -96,19 +94,6 @@ impl Fleet {
     /// Every cluster of the inventory.
     pub fn clusters(&self) -> Vec<String> {
         self.world.clusters.iter().map(|cluster| cluster.id.clone()).collect()
-    }
-
-    /// A session that is nobody's in the fleet, to see and change what stands in ZooKeeper.
-    pub fn author(&self) -> Session {
-        let servers = Servers {
-            hosts: self.zookeepers.hosts(),
-            user: String::new(),
-            password: Secret::default(),
-            session_timeout: SESSION,
-        };
-        let author = Session::start(servers, Role::Reader).unwrap();
-        self.wait("a session", PATIENCE, |_| author.client().is_some());
-        author
     }
 
     // ---- what the instances say ------------------------------------------------------------

@@ -119,6 +119,11 @@ impl Cmdb {
         cmdb
     }
 
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Its address with the API prefix.
     pub fn url(&self) -> String {
         format!("http://{}/api/v3", self.addr)

@@ -262,6 +262,11 @@ impl World {
         assert!(self.storage.delete(CLUSTER, pods::NAMESPACE, name), "{name} is not there");
     }
 
+    /// Where the storage's server listens.
+    pub fn storage_addr(&self) -> SocketAddr {
+        self.storage_addr
+    }
+
     /// Ends the storage's server; connections are refused from now on.
     pub fn kill_storage(&mut self) {
         self.storage_server = None;

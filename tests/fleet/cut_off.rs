@@ -1,0 +1,121 @@
+//! An instance whose cable to ZooKeeper is pulled while it still reaches everything else.
+//!
+//! The instance runs in a network namespace with two cables: one to ZooKeeper, one to its other
+//! peers. So that no address or device of the machine is touched, the whole test runs in a
+//! namespace of its own; that needs no privileges where users may have namespaces.
+
+use crate::churn::Churn;
+use crate::partition::Network;
+use crate::processes::{Fleet, PATIENCE, SESSION, own_address};
+use crate::world::wait_until;
+use crate::zookeeper::ZooKeepers;
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Set in the test that runs in its own namespace.
+const INSIDE: &str = "BKCMDB_TEST_OWN_NETWORK";
+/// What a look at the state may take on a busy machine.
+const SLACK: Duration = Duration::from_secs(2);
+
+#[test]
+fn an_instance_cut_off_from_zookeeper_alone_stops_and_comes_back() {
+    if std::env::var_os(INSIDE).is_none() {
+        return run_inside("cut_off::an_instance_cut_off_from_zookeeper_alone_stops_and_comes_back");
+    }
+    ip(&["link", "set", "lo", "up"]);
+    let island = Island::new();
+    island.cable("zk", "10.0.1");
+    island.cable("peers", "10.0.2");
+    let mut fleet = Fleet::new(ZooKeepers::single(), 6);
+    let zookeeper = Network::at("10.0.1.1", &fleet.zookeepers.hosts()[0]);
+    let [storage, cmdb] = [fleet.world.storage_addr(), fleet.world.cmdb.addr()]
+        .map(|addr| Network::at("10.0.2.1", &addr.to_string()));
+    let keys = json!({"zk": [zookeeper.host()], "storage_addrs": [format!("http://{}", storage.host())],
+        "cmdb_addr": format!("http://{}/api/v3", cmdb.host())});
+    fleet.add("10.0.2.2", &island.enter(), &keys);
+    fleet.add(&own_address(), &[], &json!({}));
+    fleet.wait_shared(&[0, 1], PATIENCE);
+    fleet.wait_equal(PATIENCE);
+
+    let churn = Churn::start(&fleet.world.storage, fleet.clusters());
+    ip(&["link", "set", "zk", "down"]);
+    fleet.wait("it stops writing", SESSION * 2 / 3 + SLACK, |fleet| fleet.are_suspended(&[0]));
+    let writes = fleet.writes_of(0);
+    fleet.wait("the other one takes over", PATIENCE, |fleet| fleet.is_shared_by(&[1]));
+    assert_eq!(fleet.writes_of(0), writes);
+
+    ip(&["link", "set", "zk", "up"]);
+    fleet.wait_shared(&[0, 1], PATIENCE);
+    drop(churn);
+    fleet.wait_equal(PATIENCE);
+}
+
+/// Runs a test of this program again, in a network of its own.
+fn run_inside(test: &str) {
+    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let namespace: &[&str] = if root { &["--net"] } else { &["--map-root-user", "--net"] };
+    let mut command = Command::new("unshare");
+    command.args(namespace).arg(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success() && text[0].contains("1 passed"), "{}", text.concat());
+}
+
+/// Runs `ip` with those arguments.
+#[track_caller]
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().unwrap();
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A network namespace: it lives as long as the process in it.
+struct Island {
+    holder: Child,
+}
+
+impl Island {
+    fn new() -> Self {
+        // It ends with its input, so it never outlives this process.
+        let holder = Command::new("unshare").args(["--net", "cat"]).stdin(Stdio::piped()).spawn().unwrap();
+        let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).unwrap();
+        let island = Self { holder };
+        wait_until("a namespace", PATIENCE, || network(&island.pid()) != network("self"));
+        island.ip(&["link", "set", "lo", "up"]);
+        island
+    }
+
+    fn pid(&self) -> String {
+        self.holder.id().to_string()
+    }
+
+    /// What a command that shall run in it is prefixed with.
+    fn enter(&self) -> Vec<String> {
+        ["nsenter", "--net", "--target", &self.pid()].map(str::to_owned).to_vec()
+    }
+
+    /// A cable: `net`.1 on this side, on a device of that name, `net`.2 on the other.
+    fn cable(&self, name: &str, net: &str) {
+        let [here, there] = [1, 2].map(|end| format!("{net}.{end}/24"));
+        ip(&["link", "add", name, "type", "veth", "peer", "name", name, "netns", &self.pid()]);
+        ip(&["address", "add", &here, "dev", name]);
+        ip(&["link", "set", name, "up"]);
+        self.ip(&["address", "add", &there, "dev", name]);
+        self.ip(&["link", "set", name, "up"]);
+    }
+
+    #[track_caller]
+    fn ip(&self, arguments: &[&str]) {
+        let [nsenter, enter @ ..] = &self.enter()[..] else { unreachable!() };
+        assert!(Command::new(nsenter).args(enter).arg("ip").args(arguments).status().unwrap().success());
+    }
+}
+
+impl Drop for Island {
+    fn drop(&mut self) {
+        self.holder.kill().unwrap();
+        self.holder.wait().unwrap();
+    }
+}
