@@ -1,4 +1,5 @@
-//! Real ZooKeeper servers for tests: Debian's package, on free ports, in temporary directories.
+//! Real ZooKeeper servers for tests: Debian's package, in temporary directories, each on an address
+//! of its own, so that no other program takes its ports while it does not run.
 //!
 //! Needs `java` and the jars of the package `zookeeper` in `/usr/share/java`.
 
@@ -6,14 +7,17 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a server may take to serve, on a busy machine.
 pub const START: Duration = Duration::from_secs(60);
+/// Where each server is spoken to.
+const PORT: u16 = 2181;
 
 /// Waits until `condition` holds, and fails with `what` after `limit`.
 #[track_caller]
@@ -33,7 +37,7 @@ pub struct ZooKeepers {
 /// One server process.
 pub struct Server {
     directory: TempDir,
-    pub port: u16,
+    address: String,
     child: Option<Child>,
 }
 
@@ -45,14 +49,11 @@ impl ZooKeepers {
 
     /// `count` servers that serve.
     pub fn start(count: usize) -> Self {
-        let ports: Vec<[u16; 3]> = (0..count).map(|_| free_ports()).collect();
-        let peers: String = (ports.iter().enumerate().filter(|_| count > 1))
-            .map(|(index, [_, quorum, election])| {
-                format!("server.{}=127.0.0.1:{quorum}:{election}\n", index + 1)
-            })
+        let addresses: Vec<String> = (0..count).map(|_| own_address()).collect();
+        let peers: String = (addresses.iter().zip(1..).filter(|_| count > 1))
+            .map(|(address, id)| format!("server.{id}={address}:2888:3888\n"))
             .collect();
-        let servers =
-            ports.iter().enumerate().map(|(index, [port, ..])| Server::new(*port, index + 1, &peers));
+        let servers = addresses.into_iter().zip(1..).map(|(address, id)| Server::new(address, id, &peers));
         let mut all = Self { servers: servers.collect() };
         all.servers.iter_mut().for_each(Server::start);
         all.wait_until_serving();
@@ -61,13 +62,18 @@ impl ZooKeepers {
 
     /// `host:port` of each.
     pub fn hosts(&self) -> Vec<String> {
-        self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect()
+        self.servers.iter().map(|server| server.host()).collect()
     }
 
     pub fn wait_until_serving(&self) {
-        wait_for("ZooKeeper serves", START, || {
-            self.servers.iter().all(|server| server.child.is_none() || server.mode().is_some())
-        });
+        for server in self.servers.iter().filter(|server| server.child.is_some()) {
+            let deadline = Instant::now() + START;
+            while server.mode().is_none() {
+                let log = || fs::read_to_string(server.path().join("log")).unwrap_or_default();
+                assert!(Instant::now() < deadline, "ZooKeeper does not serve: {}", log());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
     }
 
     /// Index of the leader of an ensemble.
@@ -84,19 +90,24 @@ impl ZooKeepers {
 }
 
 impl Server {
-    fn new(port: u16, id: usize, peers: &str) -> Self {
+    fn new(address: String, id: usize, peers: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         fs::create_dir(path.join("data")).unwrap();
         fs::write(path.join("data/myid"), id.to_string()).unwrap();
         let configuration = format!(
             "tickTime=200\ninitLimit=50\nsyncLimit=10\nminSessionTimeout=400\nmaxSessionTimeout=60000\n\
-             dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n\
+             dataDir={}\nclientPort={PORT}\nclientPortAddress={address}\nadmin.enableServer=false\n\
              4lw.commands.whitelist=*\nmaxClientCnxns=0\n{peers}",
             path.join("data").display()
         );
         fs::write(path.join("zoo.cfg"), configuration).unwrap();
-        Self { directory, port, child: None }
+        Self { directory, address, child: None }
+    }
+
+    /// `host:port`.
+    pub fn host(&self) -> String {
+        format!("{}:{PORT}", self.address)
     }
 
     /// Starts the process; returns at once.
@@ -154,7 +165,7 @@ impl Server {
 
     /// The answer to a four letter word.
     pub fn ask(&self, word: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        let mut stream = TcpStream::connect((&*self.address, PORT)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         stream.write_all(word.as_bytes()).ok()?;
         let mut reply = String::new();
@@ -169,8 +180,10 @@ impl Drop for Server {
     }
 }
 
-/// Three ports nobody has at the moment.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+/// An address on loopback that neither another test nor any other program uses: its ports are free,
+/// and stay so.
+pub fn own_address() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, SeqCst));
+    format!("127.{}.{}.{number}", 64 + process / 250 % 128, process % 250)
 }

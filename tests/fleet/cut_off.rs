@@ -6,9 +6,9 @@
 
 use crate::churn::Churn;
 use crate::partition::Network;
-use crate::processes::{Fleet, PATIENCE, SESSION, own_address};
+use crate::processes::{Fleet, PATIENCE, SESSION};
 use crate::world::wait_until;
-use crate::zookeeper::ZooKeepers;
+use crate::zookeeper::{ZooKeepers, own_address};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::MetadataExt;

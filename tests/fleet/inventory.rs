@@ -1,9 +1,9 @@
 //! What the inventory and the registry of bcs-storage say is followed by the whole fleet.
 
 use crate::author::Author;
-use crate::processes::{Fleet, PATIENCE, own_address};
+use crate::processes::{Fleet, PATIENCE};
 use crate::world::listen;
-use crate::zookeeper::ZooKeepers;
+use crate::zookeeper::{ZooKeepers, own_address};
 use bcs_bkcmdb_synchronizer::coordination::layout;
 use bcs_bkcmdb_synchronizer::sandbox::paas::{SimCluster, SimPaas, SimProject};
 use serde_json::json;
@@ -34,7 +34,8 @@ fn a_changed_business_is_cleaned_and_a_cluster_that_left_stops_and_is_shown() {
     let paas = SimPaas::new();
     let server = paas.serve(listen()).unwrap();
     tell(&paas, &[(moves, 2), (leaves, 2), (stays, 2)]);
-    let keys = json!({"task_manager_type": "paas", "paas_addr": server.url(), "paas_access_token": "token"});
+    let keys = json!({"task_manager_type": "paas", "paas_addr": server.url(),
+        "paas_access_token": "token", "cluster_pull_interval": 10});
     for _ in 0..2 {
         fleet.add(&own_address(), &[], &keys);
     }

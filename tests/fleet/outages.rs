@@ -4,8 +4,8 @@
 use crate::author::Author;
 use crate::churn::Churn;
 use crate::partition::Network;
-use crate::processes::{Fleet, PATIENCE, SESSION, own_address};
-use crate::zookeeper::ZooKeepers;
+use crate::processes::{Fleet, PATIENCE, SESSION};
+use crate::zookeeper::{ZooKeepers, own_address};
 use bcs_bkcmdb_synchronizer::coordination::layout;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ fn an_ensemble_loses_one_its_leader_freezes_and_all_of_it_restarts() {
     fleet.zookeepers.servers[follower].kill();
     let killed = Instant::now();
     fleet.wait("a session timeout passes", PATIENCE, |fleet| {
-        assert!(all.iter().all(|index| !fleet.are_suspended(&[*index])), "one server was missed");
+        let state = all.map(|index| fleet.status(index, "/coordination/state").unwrap());
+        assert!(state.iter().all(|state| state == "connected"), "one server was missed: {state:?}");
         killed.elapsed() > SESSION
     });
     assert_eq!(all.map(|index| fleet.metric(index, SESSIONS)), sessions);

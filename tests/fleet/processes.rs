@@ -3,7 +3,7 @@
 
 use crate::churn;
 use crate::world::{ClusterSetup, World};
-use crate::zookeeper::ZooKeepers;
+use crate::zookeeper::{ZooKeepers, own_address};
 use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, Request};
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use serde_json::{Value, json};
@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -149,11 +148,13 @@ impl Fleet {
         })
     }
 
-    /// Whether none of `instances` may write.
+    /// Whether none of `instances` may write, and no request of theirs is under way.
     pub fn are_suspended(&self, instances: &[usize]) -> bool {
         instances.iter().all(|index| {
-            let states = self.states(*index);
-            !states.is_empty() && states.values().all(|state| state == "suspended")
+            let status = self.get(*index, "/api/v1/status").unwrap_or_default();
+            let suspended =
+                |cluster: &Value| cluster["state"] == "suspended" && cluster["senders"]["in_flight"] == 0;
+            status["clusters"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(suspended))
         })
     }
 
@@ -310,11 +311,4 @@ impl Drop for Instance {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// An address on loopback that no other fleet of this machine uses.
-pub fn own_address() -> String {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
-    let process = std::process::id();
-    format!("127.{}.{}.{}", 64 + process / 250 % 128, process % 250, NEXT.fetch_add(1, SeqCst))
 }
