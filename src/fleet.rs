@@ -115,6 +115,11 @@ impl Member {
             view: Mutex::default(),
         })
     }
+
+    /// Threads that are gone though they should not.
+    fn lost(&self) -> [Option<String>; 4] {
+        [self.session.lost(), self.locks.lost(), self.informer.lost(), self.manager.lost()]
+    }
 }
 
 impl Coordination for Member {
@@ -148,6 +153,7 @@ impl Coordination for Member {
             sessions: self.session.sessions(),
             reassignments: self.manager.reassignments(),
             problems,
+            lost_threads: self.lost().into_iter().flatten().collect(),
             fatal: self.session.fatal(),
         }
     }

@@ -79,6 +79,8 @@ struct State {
     clock: Clock,
     controller: Arc<Controller>,
     coordination: Arc<dyn Coordination>,
+    /// Who finds bcs-storage, unless its addresses are configured.
+    discovery: Option<Arc<Discovery>>,
     requests: Requests,
     stopping: Mutex<bool>,
 }
@@ -117,7 +119,8 @@ impl Service {
         };
         let listening = listener.local_addr()?;
         let metric_port = metric_listener.local_addr()?.port();
-        let peers = peers(&config, &requests)?;
+        let discovery = discovery(&config)?;
+        let peers = peers(&config, discovery.clone(), &requests)?;
         let info = server_info(&config, listening, metric_port);
         let coordination = coordination(&config, info, feed(&config, &requests)?)?;
         let controller =
@@ -127,6 +130,7 @@ impl Service {
             clock,
             controller: controller.controller(),
             coordination,
+            discovery,
             requests,
             stopping: Mutex::new(false),
         });
@@ -225,7 +229,11 @@ fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError
 
 // ---- the parts -----------------------------------------------------------------------------
 
-fn peers(config: &Config, requests: &Requests) -> Result<Peers, StartError> {
+fn peers(
+    config: &Config,
+    discovery: Option<Arc<Discovery>>,
+    requests: &Requests,
+) -> Result<Peers, StartError> {
     let settings = storage::Settings {
         page_size: config.storage_page_size,
         timeout: config.storage_timeout,
@@ -237,12 +245,11 @@ fn peers(config: &Config, requests: &Requests) -> Result<Peers, StartError> {
         true => Some(tls::client_config(&config.storage_tls, config.storage_verify_hostname)?),
         false => None,
     };
-    let storage = storage::Client::new(
-        storage_addresses(config)?,
-        storage_tls,
-        settings,
-        Arc::clone(&requests.storage),
-    );
+    let addresses: Arc<dyn Addresses> = match discovery {
+        Some(discovery) => discovery,
+        None => Arc::new(StaticAddresses::new(config.storage_addrs.clone())),
+    };
+    let storage = storage::Client::new(addresses, storage_tls, settings, Arc::clone(&requests.storage));
     let settings = cmdb::Settings {
         user: config.cmdb_user.clone(),
         supplier: config.cmdb_supplier_id.clone(),
@@ -310,12 +317,10 @@ fn servers(config: &Config, hosts: &[String]) -> Servers {
     }
 }
 
-/// Where bcs-storage is: as configured, else as registered in ZooKeeper.
-fn storage_addresses(config: &Config) -> Result<Arc<dyn Addresses>, StartError> {
-    if config.storage_addrs.is_empty() {
-        return Ok(Arc::new(Discovery::start(servers(config, &config.storage_zk))?));
-    }
-    Ok(Arc::new(StaticAddresses::new(config.storage_addrs.clone())))
+/// Finds bcs-storage where it registers in ZooKeeper, unless it is configured.
+fn discovery(config: &Config) -> io::Result<Option<Arc<Discovery>>> {
+    let wanted = config.storage_addrs.is_empty();
+    wanted.then(|| Discovery::start(servers(config, &config.storage_zk)).map(Arc::new)).transpose()
 }
 
 /// The inventory: its source, its filter, and how far to believe it.
@@ -392,8 +397,10 @@ impl StatusSource for State {
     fn health(&self) -> Health {
         let mut health = self.controller.health();
         let coordination = self.coordination.status();
-        if let Some(fatal) = coordination.fatal {
-            health.problems.push(fatal);
+        health.problems.extend(coordination.fatal);
+        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.lost());
+        for thread in coordination.lost_threads.into_iter().chain(discovery) {
+            health.problems.push(format!("coordination lost its thread {thread:?}: restart the service"));
         }
         health.ok = health.problems.is_empty();
         health
@@ -405,7 +412,8 @@ impl StatusSource for State {
         if coordination.state == "suspended" {
             readiness.ok = false;
         }
-        readiness.problems.splice(0..0, coordination.problems);
+        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.problem());
+        readiness.problems.splice(0..0, coordination.problems.into_iter().chain(discovery));
         if *self.stopping.lock() {
             readiness.ok = false;
             readiness.problems.insert(0, "stopping".to_owned());

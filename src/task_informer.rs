@@ -129,6 +129,11 @@ impl TaskInformer {
         self.shared.problem.lock().clone()
     }
 
+    /// The thread that is gone though it should not.
+    pub fn lost(&self) -> Option<String> {
+        self.looker.lock().lost()
+    }
+
     /// Stops the thread; the channel is disconnected.
     pub fn stop(&self) {
         self.looker.lock().stop();

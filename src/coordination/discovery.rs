@@ -67,6 +67,11 @@ impl Discovery {
         self.session.problem().or_else(|| self.known.problem.lock().clone())
     }
 
+    /// The thread that is gone though it should not.
+    pub fn lost(&self) -> Option<String> {
+        self.session.lost().or_else(|| self.looker.lock().lost())
+    }
+
     /// Stops the threads and ends the session.
     pub fn stop(&self) {
         self.looker.lock().stop();

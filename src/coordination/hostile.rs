@@ -3,6 +3,7 @@
 
 use super::client::{CallError, Client};
 use super::link::{Link, LinkError, Servers};
+use super::relay::Event;
 use super::wire::{self, Frames, SessionKey};
 use crate::config::Secret;
 use std::io::Write;
@@ -82,6 +83,23 @@ fn an_answer_that_cannot_be_read_is_an_error_and_not_the_end() {
         let error = check(move |xid| Some(reply(xid, &body)));
         assert!(matches!(error, CallError::Refused { .. }), "{error:?}");
     }
+}
+
+#[test]
+fn watch_events_that_end_the_crates_threads_cost_the_session_and_hold_no_call() {
+    // The first ends the thread that hears events, a later one the thread that reads answers
+    // (protocol.md 6).
+    let event = reply(wire::WATCH_EVENT, &[0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 1, 0xff]);
+    let listener = serve(key(9, 2000), 0, move |xid| Some([event.clone(), reply(xid, &[0; 4])].concat()));
+    let client = Client::open(&servers(&listener), |_| {}).unwrap();
+    let start = Instant::now();
+    while client.children("/x", false).is_ok() {
+        assert!(start.elapsed() < TIMEOUT, "nobody noticed");
+    }
+    assert!(matches!(client.events().recv_timeout(TIMEOUT), Ok(Event::Ended(_))));
+    assert!(client.children("/x", false).is_err());
+    drop(client);
+    assert!(start.elapsed() < TIMEOUT * 2, "took {:?}", start.elapsed());
 }
 
 #[test]

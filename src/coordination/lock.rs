@@ -91,6 +91,11 @@ impl Locks {
         self.looker.lock().poke();
     }
 
+    /// The thread that is gone though it should not.
+    pub fn lost(&self) -> Option<String> {
+        self.looker.lock().lost()
+    }
+
     /// Stops the thread; every fence is down.
     pub fn stop(&self) {
         self.looker.lock().stop();

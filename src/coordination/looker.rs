@@ -61,6 +61,13 @@ impl Looker {
         let _ = self.poke.try_send(());
     }
 
+    /// The name of the thread, if it ended without being asked to: it panicked.
+    pub fn lost(&self) -> Option<String> {
+        let Running { handle, ended, .. } = self.thread.as_ref()?;
+        let gone = ended.try_recv().is_err_and(|error| error.is_disconnected());
+        gone.then(|| handle.thread().name().unwrap_or_default().to_owned())
+    }
+
     /// Ends the loop after the look under way. A second call does nothing.
     pub fn stop(&mut self) {
         let Some(Running { handle, stop, ended }) = self.thread.take() else { return };
@@ -84,7 +91,7 @@ impl Drop for Looker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam::channel::unbounded;
+    use crossbeam::channel::{never, unbounded};
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -107,6 +114,23 @@ mod tests {
         look();
         drop(looker);
         assert!(sight.recv().is_err());
+    }
+
+    #[test]
+    fn a_thread_that_panicked_is_named_and_one_that_was_stopped_is_not() {
+        let (fail, failing) = bounded::<()>(0);
+        let mut looker = Looker::start("test", never(), move || {
+            assert!(failing.recv().is_ok(), "for this test");
+            LONG
+        })
+        .unwrap();
+        assert_eq!(looker.lost(), None);
+        let ended = looker.thread.as_ref().unwrap().ended.clone();
+        drop(fail);
+        assert!(ended.recv().is_err());
+        assert_eq!(looker.lost().as_deref(), Some("test"));
+        looker.stop();
+        assert_eq!(looker.lost(), None);
     }
 
     #[test]

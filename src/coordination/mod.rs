@@ -121,6 +121,8 @@ pub struct CoordinationStatus {
     pub reassignments: u64,
     /// What is wrong, in words that say what to do.
     pub problems: Vec<String>,
+    /// Threads that are gone though they should not: only a restart brings them back.
+    pub lost_threads: Vec<String>,
     /// Why this instance must end: its address belongs to another one.
     pub fatal: Option<String>,
 }

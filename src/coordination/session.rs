@@ -174,6 +174,15 @@ impl Session {
         self.shared.state.lock().fatal.clone()
     }
 
+    /// The name of its thread, if that ended without being asked to and without a [`fatal`](Self::fatal)
+    /// reason: it panicked.
+    pub fn lost(&self) -> Option<String> {
+        let thread = self.thread.lock();
+        let Thread { handle, ended, .. } = thread.as_ref()?;
+        let gone = ended.try_recv().is_err_and(|error| error.is_disconnected());
+        (gone && self.fatal().is_none()).then(|| handle.thread().name().unwrap_or_default().to_owned())
+    }
+
     /// Ends the session: registration and locks go with it. A second call does nothing.
     pub fn stop(&self) {
         let Some(Thread { handle, stop, ended }) = self.thread.lock().take() else { return };

@@ -103,6 +103,7 @@ impl Coordination for Standalone {
             sessions: 0,
             reassignments: 0,
             problems: self.shared.lock().problems.clone(),
+            lost_threads: self.inventory.lock().lost().into_iter().collect(),
             fatal: None,
         }
     }
@@ -183,6 +184,13 @@ mod tests {
         assert_eq!(previous(&mut shared, 2), [1]);
         shared.stability.forget_previous("a", 1);
         assert!(previous(&mut shared, 2).is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_is_named() {
+        let alone = start(Box::new(|| panic!("for this test")));
+        assert!(alone.assigned().recv_timeout(Duration::from_secs(5)).is_err());
+        assert_eq!(alone.status().lost_threads, ["inventory"]);
     }
 
     #[test]

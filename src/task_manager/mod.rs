@@ -104,6 +104,11 @@ impl TaskManager {
         self.shared.report.lock().problems.clone()
     }
 
+    /// The thread that is gone though it should not.
+    pub fn lost(&self) -> Option<String> {
+        self.looker.lock().lost().or_else(|| self.shared.puller.lost())
+    }
+
     /// Stops the threads.
     pub fn stop(&self) {
         self.looker.lock().stop();

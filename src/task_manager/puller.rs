@@ -63,6 +63,10 @@ impl Puller {
         std::mem::take(&mut self.shared.pulls.lock())
     }
 
+    pub fn lost(&self) -> Option<String> {
+        self.looker.lock().lost()
+    }
+
     pub fn stop(&self) {
         self.looker.lock().stop();
     }
