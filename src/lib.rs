@@ -58,6 +58,7 @@
 //! | [`sandbox`] | simulated peers, a workload and a judge, in one process |
 //! | [`config`], [`cli`], [`logging`] | keys, commands, the log |
 //! | `boottime` | the clock leases are measured by |
+//! | `fuzz` | what must hold for any bytes from outside; in tests and fuzzers only |
 //!
 //! Dependencies point one way: `observe`, `sandbox` → `sync` → `plan`, `convert` → `model`. The peers'
 //! modules (`storage`, `cmdb`, `inventory`, `coordination`) do not know each other.
@@ -92,6 +93,8 @@ pub mod convert;
 pub mod coordination;
 pub mod fleet;
 pub mod front;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod inventory;
 pub mod logging;

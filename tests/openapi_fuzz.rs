@@ -17,7 +17,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz");
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi");
 /// What is looked at in each answer; the first is ours, in `hooks.py`.
 const CHECKS: &str = "no_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method";
 

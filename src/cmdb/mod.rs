@@ -9,6 +9,8 @@ mod body;
 mod client;
 mod envelope;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod pace;
 mod record;
 mod topology;

@@ -7,6 +7,8 @@
 
 mod container_server;
 mod draft;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod key;
 mod problem;
 mod secret;

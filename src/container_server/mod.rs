@@ -15,6 +15,8 @@ mod calls;
 mod codes;
 mod fields;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod maintenance;
 mod metrics;
 mod openapi;

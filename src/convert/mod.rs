@@ -14,6 +14,8 @@
 //! * `parts`: such a field taken apart
 
 mod envelope;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod json;
 mod kubernetes;
 mod mend;

@@ -14,6 +14,8 @@ mod client;
 mod discovery;
 pub mod election;
 mod fence;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod hostile;
 mod latest;

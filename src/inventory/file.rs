@@ -71,7 +71,7 @@ struct Entry<'a> {
 }
 
 /// The clusters, or all mistakes (the first ones, if there are many).
-fn parse(bytes: &[u8]) -> Result<Vec<Cluster>, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Cluster>, String> {
     let entries: Vec<Entry<'_>> = serde_json::from_slice(bytes).map_err(|error| {
         format!("is not a JSON list of {{\"projectid\",\"clusterid\",\"bk_biz_id\"}} objects: {error}")
     })?;

@@ -6,6 +6,8 @@
 
 mod file;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gateway;
 mod paas;
 mod paas_wire;

@@ -6,6 +6,8 @@
 mod addresses;
 mod client;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod listing;
 mod page;
 mod stopper;

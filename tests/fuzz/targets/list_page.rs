@@ -1,0 +1,2 @@
+#![no_main]
+fuzz::target!("list_page");
