@@ -14,8 +14,8 @@ use crate::observe::{MetricsServer, StatusServer};
 use crate::storage::{self, Addresses, StaticAddresses};
 use crate::sync::numbers::{MetricsSource, Numbers};
 use crate::sync::snapshot::{
-    ClusterStatus, Control, ControlOutcome, Coordination as CoordinationSnapshot, DeletedRecord, Health,
-    RejectedRecord, Status, StatusSource,
+    ClusterHistory, ClusterStatus, Control, ControlOutcome, Coordination as CoordinationSnapshot,
+    DeletedRecord, Health, ProblemStatus, RejectedRecord, Status, StatusSource,
 };
 use crate::sync::{Clock, Controller, ControllerHandle, Peers, Timings};
 use crossbeam::channel::{Receiver, bounded};
@@ -358,6 +358,22 @@ fn paas(config: &Config, requests: &Requests) -> Result<PaasSource, StartError> 
 
 // ---- what it shows -------------------------------------------------------------------------
 
+impl State {
+    /// What is wrong with the instance itself.
+    fn instance_problems(&self) -> Vec<ProblemStatus> {
+        let coordination = self.coordination.status();
+        let kind = if coordination.state == "suspended" { "coordination" } else { "fleet" };
+        let stopping = self.stopping.lock().then(|| ("stopping", "stopping".to_owned()));
+        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.problem());
+        stopping
+            .into_iter()
+            .chain(coordination.problems.into_iter().map(|message| (kind, message)))
+            .chain(discovery.map(|message| ("discovery", message)))
+            .map(|(kind, message)| ProblemStatus { kind, message })
+            .collect()
+    }
+}
+
 impl StatusSource for State {
     fn status(&self) -> Status {
         let coordination = self.coordination.status();
@@ -370,6 +386,7 @@ impl StatusSource for State {
             role: coordination.role,
             ready: readiness.ok,
             problems: readiness.problems,
+            instance_problems: self.instance_problems(),
             coordination: CoordinationSnapshot {
                 state: coordination.state,
                 last_heartbeat_seconds_ago: coordination.last_heartbeat_seconds_ago,
@@ -384,6 +401,10 @@ impl StatusSource for State {
 
     fn rejected(&self, id: &str) -> Option<Vec<RejectedRecord>> {
         self.controller.rejected(id)
+    }
+
+    fn history(&self, id: &str) -> Option<ClusterHistory> {
+        self.controller.history(id)
     }
 
     fn deletes(&self) -> Vec<DeletedRecord> {
@@ -412,11 +433,10 @@ impl StatusSource for State {
         if coordination.state == "suspended" {
             readiness.ok = false;
         }
-        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.problem());
-        readiness.problems.splice(0..0, coordination.problems.into_iter().chain(discovery));
+        let of_instance = self.instance_problems().into_iter().map(|problem| problem.message);
+        readiness.problems.splice(0..0, of_instance);
         if *self.stopping.lock() {
             readiness.ok = false;
-            readiness.problems.insert(0, "stopping".to_owned());
         }
         readiness
     }

@@ -44,7 +44,9 @@ fn cluster(id: &str, state: ClusterState, last_error: Option<&str>) -> ClusterSt
             held_back_deletes: 0,
         },
         senders: SenderStatus::default(),
+        lag_seconds: Some(0.25),
         last_error: last_error.map(Into::into),
+        problems: Vec::new(),
     }
 }
 
@@ -58,6 +60,7 @@ impl StatusSource for Fake {
             role: "master",
             ready: self.ok,
             problems: vec!["paas-cc is <away> & \"gone\"".into(), "cluster BCS-K8S-1: no stream".into()],
+            instance_problems: vec![ProblemStatus { kind: "fleet", message: "paas-cc is away".into() }],
             coordination: Coordination { state: "standalone", last_heartbeat_seconds_ago: None },
             clusters: vec![
                 cluster("BCS-K8S-1", ClusterState::Live, Some("no stream")),
@@ -82,6 +85,23 @@ impl StatusSource for Fake {
                 message: "pattern".into(),
                 since: "2026-11-22T08:00:00Z".into(),
             }]
+        })
+    }
+
+    fn history(&self, id: &str) -> Option<ClusterHistory> {
+        self.cluster(id).map(|cluster| ClusterHistory {
+            cluster_id: cluster.cluster_id,
+            interval_seconds: 30,
+            span_seconds: 3600,
+            points: vec![HistoryPoint {
+                seconds_ago: 60,
+                created: 3,
+                updated: 2,
+                deleted: 1,
+                lag_mean_seconds: Some(0.1),
+                lag_max_seconds: Some(0.4),
+            }],
+            changes: Vec::new(),
         })
     }
 
@@ -202,6 +222,9 @@ fn every_get_of_the_interface_answers_with_its_shape() {
         (&rejected["cluster_id"], &rejected["rejected"][0]["code"]),
         (&json!("BCS-K8S-1"), &json!(1199016))
     );
+    let history = get("/api/v1/clusters/BCS-K8S-1/history");
+    assert_eq!((&history["points"][0]["created"], &history["changes"]), (&json!(3), &json!([])));
+    assert_eq!(get("/api/v1/status")["instance_problems"][0]["kind"], "fleet");
     assert_eq!(get("/api/v1/assignment")["workers"], json!([]));
     assert_eq!(get("/api/v1/deletes")["deletes"][0]["proof"], "point read");
     assert_eq!(get("/healthz")["ok"], true);
@@ -234,6 +257,7 @@ fn what_is_not_there_or_not_meant_says_so_in_the_one_error_shape() {
         ("GET /nothing", 404, "not_found"),
         ("GET /api/v1/clusters/other", 404, "unknown_cluster"),
         ("GET /api/v1/clusters/other/rejected", 404, "unknown_cluster"),
+        ("GET /api/v1/clusters/other/history", 404, "unknown_cluster"),
         ("POST /api/v1/clusters/other/sync", 404, "unknown_cluster"),
         ("POST /api/v1/status", 405, "method_not_allowed"),
         ("DELETE /", 405, "method_not_allowed"),
@@ -307,7 +331,9 @@ fn the_metric_port_speaks_the_names_of_the_interface() {
     let server = MetricsServer::start(listener(), fake(true), fake(true)).unwrap();
     let answer = ask(server.addr(), "GET /metrics", "");
     assert_eq!(answer.status, 200);
-    assert!(answer.body.ends_with("# EOF\n"));
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+    let open = ask(server.addr(), "GET /metrics", "Accept: application/openmetrics-text\r\n");
+    assert!(open.body.ends_with("# EOF\n") && open.body.contains("# TYPE bkcmdb_sync_build info"));
     for line in [
         "bkcmdb_sync_build_info{version=\"1.2.3\"} 1",
         "bkcmdb_sync_is_master 1.0",
@@ -332,8 +358,8 @@ fn the_metric_port_speaks_the_names_of_the_interface() {
         "bkcmdb_sync_held_back_deletes{cluster=\"BCS-K8S-1\"} 0.0",
         "bkcmdb_sync_cmdb_requests_total{operation=\"create_many\",outcome=\"timeout\"} 1",
         "bkcmdb_sync_cmdb_request_duration_seconds_bucket{le=\"+Inf\",operation=\"create_many\"} 1",
-        "# TYPE bkcmdb_sync_storage_requests counter",
-        "# TYPE bkcmdb_sync_paas_requests counter",
+        "# TYPE bkcmdb_sync_storage_requests_total counter",
+        "# TYPE bkcmdb_sync_paas_requests_total counter",
         "bkcmdb_sync_zookeeper_sessions_total 0",
         "bkcmdb_sync_writes_refused_by_fence_total 0",
     ] {

@@ -1,4 +1,4 @@
-//! The metric port: interface.md 4, in OpenMetrics text, which Prometheus reads.
+//! The metric port: interface.md 4, in the text Prometheus reads.
 //!
 //! One table defines every metric: name, help, kind, and where its samples come from. All of them
 //! are taken from one snapshot at the moment of the scrape.
@@ -13,13 +13,12 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::exposition;
 use super::process::ProcessCollector;
 use crate::front::{Body, Counters, Front, Limits, Request, Response};
 use crate::http::{BUCKETS, OperationStats, Outcome, StatsSnapshot};
 use crate::sync::numbers::{BOUNDS, ClusterNumbers, HistogramSnapshot, MetricsSource, Numbers};
 use crate::sync::snapshot::{ClusterStatus, Status, StatusSource};
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The metric port at work; stops when dropped.
 pub struct MetricsServer {
@@ -79,12 +78,10 @@ fn answer(request: &Request, registry: &Registry) -> Response {
     }
     let mut page = String::new();
     match text::encode(&mut page, registry) {
-        Ok(()) => Response {
-            status: 200,
-            content_type: CONTENT_TYPE,
-            headers: Vec::new(),
-            body: Body::Bytes(page.into_bytes()),
-        },
+        Ok(()) => {
+            let (content_type, page) = exposition::negotiate(request.header("accept"), page);
+            Response { status: 200, content_type, headers: Vec::new(), body: Body::Bytes(page.into_bytes()) }
+        }
         Err(_) => Response::error(500, "internal", "the metrics could not be written"),
     }
 }

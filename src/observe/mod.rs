@@ -5,6 +5,7 @@
 //! stored here, and nothing here knows how the numbers come about.
 
 mod access;
+mod exposition;
 mod metrics;
 mod page;
 mod process;

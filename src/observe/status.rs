@@ -59,6 +59,7 @@ enum Route {
     Deletes,
     Cluster(String),
     Rejected(String),
+    History(String),
     Control(String, Control),
 }
 
@@ -84,6 +85,7 @@ impl Route {
         Some(match action {
             None => Self::Cluster(id),
             Some("rejected") => Self::Rejected(id),
+            Some("history") => Self::History(id),
             Some("sync") => Self::Control(id, Control::Sync),
             Some("deletes/approve") => Self::Control(id, Control::ApproveDeletes),
             Some("pause") => Self::Control(id, Control::Pause),
@@ -137,6 +139,10 @@ impl Routes {
             },
             Route::Rejected(id) => match self.source.rejected(&id) {
                 Some(rejected) => Response::json(200, &json!({"cluster_id": id, "rejected": rejected})),
+                None => unknown(&id),
+            },
+            Route::History(id) => match self.source.history(&id) {
+                Some(history) => Response::json(200, &history),
                 None => unknown(&id),
             },
             Route::Control(id, control) => match access::check(self.token.as_ref(), request) {

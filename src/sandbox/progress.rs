@@ -88,6 +88,7 @@ mod tests {
             role: "master",
             ready: false,
             problems: vec!["no cluster yet".to_owned()],
+            instance_problems: Vec::new(),
             coordination,
             clusters: Vec::new(),
         };

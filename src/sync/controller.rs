@@ -4,12 +4,13 @@
 //! back only after its last writer has ended.
 
 use super::clock::Clock;
+use super::history::History;
 use super::numbers::Numbers;
 use super::reconciler::{Common, Reconciler};
 use super::shared::Peers;
 use super::snapshot::{
-    ClusterState, ClusterStatus, Control, ControlOutcome, DeletedRecord, FullSyncStatus, Health, PodCounts,
-    RejectedRecord, SenderStatus, WatchStatus,
+    ClusterHistory, ClusterState, ClusterStatus, Control, ControlOutcome, DeletedRecord, FullSyncStatus,
+    Health, PodCounts, ProblemStatus, RejectedRecord, SenderStatus, WatchStatus,
 };
 use super::timings::Timings;
 use crate::config::Config;
@@ -249,6 +250,14 @@ impl Controller {
         }
     }
 
+    /// The last hour of one cluster.
+    pub fn history(&self, id: &str) -> Option<ClusterHistory> {
+        match self.slots.lock().get(id)? {
+            Slot::Running(reconciler) => Some(reconciler.history()),
+            Slot::Waiting { .. } => Some(History::default().snapshot(id, self.common.clock)),
+        }
+    }
+
     /// The last deletes, newest first.
     pub fn deletes(&self) -> Vec<DeletedRecord> {
         self.common.deletes.all()
@@ -372,7 +381,12 @@ impl Slot {
                     held_back_deletes: 0,
                 },
                 senders: SenderStatus::default(),
+                lag_seconds: None,
                 last_error: why.clone(),
+                problems: why
+                    .iter()
+                    .map(|why| ProblemStatus { kind: "waiting", message: why.clone() })
+                    .collect(),
             },
         }
     }

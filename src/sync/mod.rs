@@ -12,6 +12,7 @@ mod controller;
 mod deletes;
 mod full_sync;
 mod gate;
+mod history;
 mod mute;
 pub mod numbers;
 mod previous_business;

@@ -1,5 +1,6 @@
 //! What is wrong with one cluster right now: shown while it lasts, logged when it begins and ends.
 
+use super::snapshot::ProblemStatus;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
@@ -77,6 +78,18 @@ impl Problems {
         self.open.lock().keys().any(|problem| problem.degrades())
     }
 
+    /// Every problem, the most telling first; shards that fail count as one.
+    pub fn all(&self) -> Vec<ProblemStatus> {
+        let mut all: Vec<ProblemStatus> = Vec::new();
+        for (problem, message) in self.open.lock().iter() {
+            let kind = problem.kind();
+            if all.last().is_none_or(|last| last.kind != kind) {
+                all.push(ProblemStatus { kind, message: message.clone() });
+            }
+        }
+        all
+    }
+
     /// The most telling problem, in words.
     pub fn first(&self) -> Option<String> {
         self.open.lock().values().next().cloned()
@@ -84,6 +97,20 @@ impl Problems {
 }
 
 impl Problem {
+    /// Its name in the status; the page tells by it what to do.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Topology => "topology",
+            Self::DefaultModule => "default_module",
+            Self::FullSync => "full_sync",
+            Self::Watch => "watch",
+            Self::MuteWatch => "mute_watch",
+            Self::Sender(_) => "cmdb_writes",
+            Self::PreviousBusiness => "previous_business",
+            Self::Documents => "documents",
+        }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Topology => "the topology can be read again",
@@ -112,6 +139,12 @@ mod tests {
         assert!(!problems.clear(Problem::FullSync));
         assert_eq!(problems.first().as_deref(), Some("no stream"));
         assert!(problems.degraded());
+        problems.set(Problem::Sender(3), "no answer");
+        problems.set(Problem::Sender(7), "no answer");
+        let kinds: Vec<&str> = problems.all().iter().map(|problem| problem.kind).collect();
+        assert_eq!(kinds, ["watch", "cmdb_writes"]);
+        problems.clear(Problem::Sender(3));
+        problems.clear(Problem::Sender(7));
         problems.clear(Problem::Watch);
         problems.set(Problem::Documents, "one is odd");
         assert!(!problems.degraded());

@@ -9,14 +9,15 @@ use super::clock::{Clock, rounded};
 use super::deletes::DeleteLog;
 use super::full_sync::FullSync;
 use super::gate;
+use super::history::History;
 use super::mute::MuteCheck;
 use super::numbers::{ClusterNumbers, Histogram};
 use super::problems::Problems;
 use super::sender::SenderShard;
 use super::shared::{CurrentModules, Peers, Shared, Wake, shards};
 use super::snapshot::{
-    ClusterState, ClusterStatus, Control, FullSyncStatus, PodCounts, RejectedRecord, SenderStatus,
-    WatchStatus,
+    ClusterHistory, ClusterState, ClusterStatus, Control, FullSyncStatus, PodCounts, RejectedRecord,
+    SenderStatus, WatchStatus,
 };
 use super::stats::{Stats, outcome_name};
 use super::timings::Timings;
@@ -220,6 +221,7 @@ impl Reconciler {
                 reconnects: shared.stats.watch_streams.load(Relaxed).saturating_sub(1),
                 last_event_seconds_ago: last_event.map(|at| rounded(shared.clock.now().saturating_sub(at))),
                 missed: shared.stats.missed.load(Relaxed),
+                queued: shared.events.lock().len(),
                 events: shared.stats.events(),
             },
             full_sync: FullSyncStatus {
@@ -241,7 +243,9 @@ impl Reconciler {
                 deleted: shared.stats.deleted.load(Relaxed),
                 retries: shared.stats.retries.load(Relaxed),
             },
+            lag_seconds: shared.history.recent_lag(shared.clock.now()).map(rounded),
             last_error: shared.problems.first(),
+            problems: shared.problems.all(),
         }
     }
 
@@ -278,6 +282,11 @@ impl Reconciler {
             since: trouble.since.map_or_else(|| started.clone(), |since| clock.wall(since)),
         };
         troubles.into_iter().map(show).collect()
+    }
+
+    /// The last hour.
+    pub fn history(&self) -> ClusterHistory {
+        self.shared.history.snapshot(&self.shared.cluster.id, self.shared.clock)
     }
 
     /// Numbers for the metrics.
@@ -335,6 +344,7 @@ impl Shared {
             stats: Stats::default(),
             lag: Histogram::default(),
             full_sync_duration: Histogram::default(),
+            history: History::default(),
             deletes: Arc::clone(&common.deletes),
             fenced: Arc::clone(&common.fenced),
             epoch: AtomicU64::new(fence.epoch()),

@@ -4,6 +4,7 @@
 //! always in the same shard, so its writes keep their order; nothing ever waits inside the thread
 //! but the request itself.
 
+use super::history::{Action, Change};
 use super::problems::Problem;
 use super::shared::Shared;
 use super::snapshot::DeletedRecord;
@@ -314,12 +315,18 @@ impl<'a> SenderShard<'a> {
             }
             Effect::FoundGone { storage_id, recorded } => self.found_gone(&storage_id, recorded),
             Effect::RefreshTopology => self.refresh_topology(),
-            Effect::Wrote { created, received } => {
-                let counter = if created { &shared.stats.created } else { &shared.stats.updated };
+            Effect::Wrote { uuid, namespace, name, created, received } => {
+                let (counter, action) = match created {
+                    true => (&shared.stats.created, Action::Created),
+                    false => (&shared.stats.updated, Action::Updated),
+                };
                 Stats::count(counter);
-                if let Some(received) = received {
-                    shared.lag.record(shared.clock.now().saturating_sub(received));
+                let now = shared.clock.now();
+                let lag = received.map(|received| now.saturating_sub(received));
+                if let Some(lag) = lag {
+                    shared.lag.record(lag);
                 }
+                shared.history.add(Change { action, uuid, namespace, name, lag, proof: None }, now);
                 shared.sender_recovered(self.number);
             }
             Effect::Deleted { uuid, namespace, name, proof } => {
@@ -372,8 +379,18 @@ impl<'a> SenderShard<'a> {
     fn journal(&self, uuid: String, namespace: String, name: String, proof: &Proof) {
         let cluster_id = self.shared.cluster.id.clone();
         log::info!("cluster={cluster_id} uuid={uuid} deleted {namespace}/{name}: {proof}");
-        let time = self.shared.clock.wall(self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let time = self.shared.clock.wall(now);
         let proof = proof.to_string();
+        let change = Change {
+            action: Action::Deleted,
+            uuid: uuid.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            lag: None,
+            proof: Some(proof.clone()),
+        };
+        self.shared.history.add(change, now);
         self.shared.deletes.add(DeletedRecord { time, cluster_id, uuid, namespace, name, proof });
     }
 }

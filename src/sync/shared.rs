@@ -5,6 +5,7 @@
 
 use super::clock::Clock;
 use super::deletes::DeleteLog;
+use super::history::History;
 use super::mute::MuteCheck;
 use super::numbers::Histogram;
 use super::problems::{Problem, Problems};
@@ -136,6 +137,7 @@ pub(super) struct Shared {
     pub stats: Stats,
     pub lag: Histogram,
     pub full_sync_duration: Histogram,
+    pub history: History,
     pub problems: Problems,
     pub deletes: Arc<DeleteLog>,
     /// Writes of the whole instance that its fences refused.

@@ -19,12 +19,23 @@ pub struct Status {
     pub role: &'static str,
     /// Whether `/readyz` says 200.
     pub ready: bool,
-    /// What is wrong, in words.
+    /// What is wrong, in words: with the instance, then with each cluster.
     pub problems: Vec<String>,
+    /// What is wrong with the instance itself, by kind.
+    pub instance_problems: Vec<ProblemStatus>,
     /// How coordination is.
     pub coordination: Coordination,
     /// Every cluster of this instance, by id.
     pub clusters: Vec<ClusterStatus>,
+}
+
+/// Something that is wrong now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProblemStatus {
+    /// What kind of thing, one word; the page knows what to do about each.
+    pub kind: &'static str,
+    /// What exactly, in words.
+    pub message: String,
 }
 
 /// Coordination in one word.
@@ -77,8 +88,13 @@ pub struct ClusterStatus {
     pub full_sync: FullSyncStatus,
     /// The sender shards.
     pub senders: SenderStatus,
+    /// The longest time from an event to its acknowledged write within the last five minutes; none if
+    /// no event led to a write.
+    pub lag_seconds: Option<f64>,
     /// The most telling problem while it lasts.
     pub last_error: Option<String>,
+    /// Every problem while it lasts, the most telling first.
+    pub problems: Vec<ProblemStatus>,
 }
 
 /// Pods on both sides; in step means `storage = cmdb + rejected + pending`.
@@ -109,6 +125,8 @@ pub struct WatchStatus {
     pub last_event_seconds_ago: Option<f64>,
     /// Changes a connected watch did not deliver.
     pub missed: u64,
+    /// Pods with events that wait to be looked at.
+    pub queued: usize,
     /// Events since the start.
     pub events: EventCounts,
 }
@@ -193,6 +211,57 @@ pub struct RejectedRecord {
     pub since: String,
 }
 
+/// The last hour of a cluster, since it came to this instance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClusterHistory {
+    /// Of which cluster.
+    pub cluster_id: String,
+    /// Width of a point.
+    pub interval_seconds: u64,
+    /// How far back points go.
+    pub span_seconds: u64,
+    /// The intervals in which something was written, oldest first.
+    pub points: Vec<HistoryPoint>,
+    /// The last changes, newest first.
+    pub changes: Vec<RecentChange>,
+}
+
+/// What was written within one interval.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HistoryPoint {
+    /// How long ago the interval began.
+    pub seconds_ago: u64,
+    /// Records created.
+    pub created: u64,
+    /// Records updated.
+    pub updated: u64,
+    /// Records deleted.
+    pub deleted: u64,
+    /// From event to acknowledged write, on average; none if no event led to a write.
+    pub lag_mean_seconds: Option<f64>,
+    /// The longest of them.
+    pub lag_max_seconds: Option<f64>,
+}
+
+/// An acknowledged write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RecentChange {
+    /// When, RFC 3339.
+    pub time: String,
+    /// `create`, `update` or `delete`.
+    pub action: &'static str,
+    /// Uid of the pod; its name in Mesos.
+    pub uuid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// From its event to the acknowledgement; none for what a full sync found.
+    pub lag_seconds: Option<f64>,
+    /// Why it could be deleted.
+    pub proof: Option<String>,
+}
+
 /// A delete that was carried out.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeletedRecord {
@@ -249,6 +318,8 @@ pub trait StatusSource: Send + Sync + 'static {
     fn cluster(&self, id: &str) -> Option<ClusterStatus>;
     /// Refused records of one cluster.
     fn rejected(&self, id: &str) -> Option<Vec<RejectedRecord>>;
+    /// The last hour of one cluster.
+    fn history(&self, id: &str) -> Option<ClusterHistory>;
     /// The last deletes, newest first.
     fn deletes(&self) -> Vec<DeletedRecord>;
     /// Who does what, the body of `GET /api/v1/assignment`.

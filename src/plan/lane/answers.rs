@@ -245,8 +245,9 @@ impl Lane {
         } else {
             job.wanted = None;
         }
+        let (namespace, name) = (job.namespace.clone(), job.name.clone());
         self.resume(uuid);
-        vec![Effect::Wrote { created, received }]
+        vec![Effect::Wrote { uuid: uuid.to_owned(), namespace, name, created, received }]
     }
 
     /// The CMDB answered a [`super::Step::Delete`].

@@ -190,6 +190,12 @@ pub enum Effect {
     RefreshTopology,
     /// A record was created or updated.
     Wrote {
+        /// Whose.
+        uuid: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
         /// Created, else updated.
         created: bool,
         /// When its event arrived.
