@@ -1,14 +1,35 @@
-//! A network between one instance and ZooKeeper that a test can take away.
+//! A network between one instance and a peer that a test can take away, or make bad.
 
 #![allow(dead_code)] // every test file uses its own part of it
 
-use std::io;
+use socket2::SockRef;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// Passes connections on to a server. Cut: bytes go nowhere, and nobody is told.
+/// How long something else than a peer's answer is.
+const GARBAGE: usize = 200;
+
+/// What becomes of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// They arrive.
+    Clear,
+    /// They are lost, in both directions, and nobody is told.
+    Lost,
+    /// They arrive this much later.
+    Slow(Duration),
+    /// Whoever sends some has the connection reset; nobody connects.
+    Reset,
+    /// An answer becomes something else, and then the connection ends.
+    Garbage,
+}
+
+/// Passes connections on to a server.
 pub struct Network {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -16,9 +37,10 @@ pub struct Network {
 }
 
 struct Shared {
-    cut: AtomicBool,
+    weather: Mutex<Weather>,
     over: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    streams: Mutex<BTreeMap<u64, TcpStream>>,
+    next: AtomicU64,
 }
 
 impl Network {
@@ -32,19 +54,25 @@ impl Network {
         let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            cut: AtomicBool::new(false),
+            weather: Mutex::new(Weather::Clear),
             over: AtomicBool::new(false),
             streams: Mutex::default(),
+            next: AtomicU64::new(0),
         });
         let (server, passing) = (server.to_owned(), Arc::clone(&shared));
         let acceptor = std::thread::spawn(move || {
             for client in listener.incoming() {
-                if passing.over.load(Ordering::SeqCst) {
+                if passing.over.load(SeqCst) {
                     return;
                 }
-                let (Ok(client), Ok(server)) = (client, TcpStream::connect(&server)) else { continue };
-                passing.join(&client, &server);
-                passing.join(&server, &client);
+                let Ok(client) = client else { continue };
+                if passing.weather() == Weather::Reset {
+                    reset(&client);
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(&server) else { continue };
+                passing.join(&client, &server, false);
+                passing.join(&server, &client, true);
             }
         });
         Self { address, shared, acceptor: Some(acceptor) }
@@ -55,56 +83,84 @@ impl Network {
         self.address.to_string()
     }
 
-    /// From now on bytes are lost, in both directions.
-    pub fn cut(&self) {
-        self.shared.cut.store(true, Ordering::SeqCst);
+    /// What becomes of bytes from now on.
+    pub fn set(&self, weather: Weather) {
+        *self.shared.weather.lock().unwrap() = weather;
     }
 
-    /// New connections work again; old ones are reset.
+    /// From now on bytes are lost, in both directions.
+    pub fn cut(&self) {
+        self.set(Weather::Lost);
+    }
+
+    /// New connections work again; old ones are closed.
     pub fn heal(&self) {
-        self.shared.cut.store(false, Ordering::SeqCst);
-        self.shared.reset();
+        self.set(Weather::Clear);
+        self.shared.close_all();
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::SeqCst);
-        self.shared.reset();
+        self.shared.over.store(true, SeqCst);
+        self.shared.close_all();
         let _ = TcpStream::connect(self.address);
         let _ = self.acceptor.take().unwrap().join();
     }
 }
 
 impl Shared {
-    fn join(self: &Arc<Self>, from: &TcpStream, to: &TcpStream) {
+    fn weather(&self) -> Weather {
+        *self.weather.lock().unwrap()
+    }
+
+    /// Passes bytes on until one side ends, or the weather ends it.
+    fn join(self: &Arc<Self>, from: &TcpStream, to: &TcpStream, is_answer: bool) {
         let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-        self.streams.lock().unwrap().push(from.try_clone().unwrap());
+        let number = self.next.fetch_add(1, SeqCst);
+        self.streams.lock().unwrap().insert(number, from.try_clone().unwrap());
         let shared = Arc::clone(self);
         std::thread::spawn(move || {
-            let _ = io::copy(&mut from, &mut Lossy { to: &mut to, shared: &shared });
+            let mut bytes = [0; 16 << 10];
+            while let Ok(length @ 1..) = from.read(&mut bytes) {
+                if !shared.pass(&bytes[..length], &mut to, is_answer) {
+                    break;
+                }
+            }
             let _ = to.shutdown(Shutdown::Both);
+            shared.streams.lock().unwrap().remove(&number);
         });
     }
 
-    fn reset(&self) {
-        for stream in self.streams.lock().unwrap().drain(..) {
+    /// Whether the connection goes on.
+    fn pass(&self, bytes: &[u8], to: &mut TcpStream, is_answer: bool) -> bool {
+        match self.weather() {
+            Weather::Clear => {}
+            Weather::Lost => return true,
+            Weather::Slow(time) => std::thread::sleep(time),
+            Weather::Reset => {
+                reset(to);
+                return false;
+            }
+            Weather::Garbage if is_answer => {
+                let garbage: Vec<u8> = (0..GARBAGE).map(|_| fastrand::u8(..)).collect();
+                let _ = to.write_all(&garbage);
+                return false;
+            }
+            Weather::Garbage => {}
+        }
+        to.write_all(bytes).is_ok()
+    }
+
+    fn close_all(&self) {
+        for stream in std::mem::take(&mut *self.streams.lock().unwrap()).into_values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }
 
-struct Lossy<'a> {
-    to: &'a mut TcpStream,
-    shared: &'a Shared,
-}
-
-impl io::Write for Lossy<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.shared.cut.load(Ordering::SeqCst) { Ok(bytes.len()) } else { self.to.write(bytes) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Ends a connection as a machine does that knows nothing of it.
+fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = stream.shutdown(Shutdown::Both);
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Pause between two changes: 50 a second.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Changes made by all churns of this process: versions and uids never come back.
+static MADE: AtomicU64 = AtomicU64::new(0);
 /// Pods of each cluster at most.
 const PODS: usize = 5;
 
@@ -35,10 +37,10 @@ impl Churn {
         let (stop, changes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, made, storage) = (Arc::clone(&stop), Arc::clone(&changes), storage.clone());
         let thread = std::thread::spawn(move || {
-            let mut random = fastrand::Rng::with_seed(7);
+            let mut random = fastrand::Rng::with_seed(MADE.load(SeqCst));
             while !stopped.load(SeqCst) {
-                // Versions and uids never come back: a pod created again is another pod.
-                let version = made.fetch_add(1, SeqCst) + 2;
+                made.fetch_add(1, SeqCst);
+                let version = MADE.fetch_add(1, SeqCst) + 2;
                 let cluster = &clusters[random.usize(..clusters.len())];
                 let name = format!("web-{}", random.usize(..PODS));
                 let known = storage.document(cluster, pods::NAMESPACE, &name);

@@ -1,6 +1,8 @@
 //! A fleet: ZooKeeper, the peers, and several processes of the program itself, each with an
 //! address of its own as on machines of their own.
 
+#![allow(dead_code)] // Each test program uses its own part.
+
 use crate::churn;
 use crate::world::{ClusterSetup, World};
 use crate::zookeeper::{ZooKeepers, own_address};
@@ -248,7 +250,8 @@ impl Fleet {
         }
     }
 
-    fn report(&self) -> String {
+    /// Both sides, and what the instances say and logged.
+    pub fn report(&self) -> String {
         let verdict = self.world.verdict().map_or_else(|error| error, |verdict| verdict.to_string());
         let mut report = format!("{verdict}\n");
         for (index, instance) in self.instances.iter().enumerate() {
@@ -282,8 +285,21 @@ impl Instance {
 
     /// SIGTERM; the exit status.
     pub fn terminate(&mut self) -> ExitStatus {
-        self.signal("-TERM");
+        self.ask_to_stop();
         self.child.take().unwrap().wait().unwrap()
+    }
+
+    /// SIGTERM; returns at once.
+    pub fn ask_to_stop(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Starts the process again, after its end if it has been asked to stop.
+    pub fn restart(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
+        self.start();
     }
 
     /// SIGSTOP: it stands still and is not told.
@@ -298,7 +314,23 @@ impl Instance {
 
     /// Threads it has.
     pub fn threads(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/task", self.child.as_ref().unwrap().id())).unwrap().count()
+        fs::read_dir(self.proc("task")).unwrap().count()
+    }
+
+    /// Files and sockets it has open.
+    pub fn files(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// KiB of memory it has.
+    pub fn memory(&self) -> usize {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn proc(&self, what: &str) -> String {
+        format!("/proc/{}/{what}", self.child.as_ref().unwrap().id())
     }
 
     fn signal(&self, signal: &str) {

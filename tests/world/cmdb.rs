@@ -74,8 +74,12 @@ struct Rule {
     left: usize,
 }
 
+/// Sees a call that is passed on to the container server, and passes it on.
+pub type Witness = dyn Fn(&Call, &dyn Fn() -> Response) -> Response + Send + Sync;
+
 struct Gate {
     client: Client,
+    witness: Mutex<Option<Arc<Witness>>>,
     target: Mutex<String>,
     rules: Mutex<Vec<Rule>>,
     calls: Mutex<Vec<Call>>,
@@ -98,6 +102,7 @@ impl Cmdb {
         let client = Client::new(&http::Options { idle_connections: 64, ..http::Options::default() });
         let gate = Arc::new(Gate {
             client,
+            witness: Mutex::default(),
             target: Mutex::default(),
             rules: Mutex::default(),
             calls: Mutex::default(),
@@ -233,6 +238,11 @@ impl Cmdb {
         all
     }
 
+    /// Has `witness` see every further call that no fault answers.
+    pub fn set_witness(&self, witness: Arc<Witness>) {
+        *self.gate.witness.lock() = Some(witness);
+    }
+
     // ---- what comes to it ------------------------------------------------------------------
 
     /// Every further request meets the fault.
@@ -304,7 +314,15 @@ impl Gate {
         Some(rule.fault)
     }
 
-    fn pass_on(&self, request: &Request) -> Response {
+    fn pass_on(&self, call: &Call, request: &Request) -> Response {
+        let witness = self.witness.lock().clone();
+        match witness {
+            Some(witness) => witness(call, &|| self.ask(request)),
+            None => self.ask(request),
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Response {
         let method = match request.method.as_str() {
             "POST" => Method::Post,
             "PUT" => Method::Put,
@@ -346,9 +364,10 @@ impl Handler for Gate {
         let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
         let user = request.header("bk_user").unwrap_or_default().to_owned();
         let fence = request.header("x-bkcmdb-fence").and_then(|fence| fence.rsplit(':').next()?.parse().ok());
-        self.calls.lock().push(Call { operation: operation.clone(), user, fence, body });
-        match self.meet(&operation) {
-            None => self.pass_on(&request),
+        let call = Call { operation, user, fence, body };
+        self.calls.lock().push(call.clone());
+        match self.meet(&call.operation) {
+            None => self.pass_on(&call, &request),
             Some(Fault::Error500) => plain(500, b"internal error".to_vec()),
             Some(Fault::Html) => plain(200, b"<html><body>Please log in</body></html>".to_vec()),
             Some(Fault::Empty) => plain(200, Vec::new()),
@@ -358,7 +377,7 @@ impl Handler for Gate {
             ),
             Some(Fault::Hang) => stream(HANG_TICK),
             Some(Fault::LoseAnswer) => {
-                self.pass_on(&request);
+                self.pass_on(&call, &request);
                 stream(Duration::ZERO)
             }
         }

@@ -1,0 +1,221 @@
+//! Faults: what can break between and in the parts of a fleet, when, and for how long. Every
+//! choice comes from a seed; when it meets what is up to the machine.
+
+use crate::partition::{Network, Weather};
+use crate::processes::Fleet;
+use crate::world::cmdb;
+use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault, StreamEnd};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Pause between two faults, and how long one lasts: milliseconds, from and to.
+const PAUSE: (u64, u64) = (100, 900);
+const LASTS: (u64, u64) = (300, 7000);
+/// Calls that a peer answers wrongly in a row.
+const WRONG_ANSWERS: (usize, usize) = (1, 10);
+
+/// What can be broken, one fault at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    /// The network between an instance and a peer.
+    Link(usize, usize),
+    /// An instance.
+    Instance(usize),
+    /// A server of ZooKeeper.
+    ZooKeeper(usize),
+    Storage,
+    Cmdb,
+}
+
+/// Peers of an instance: bcs-storage, the CMDB, and each ZooKeeper server.
+pub type Links = Vec<Network>;
+
+/// Faults that are going on, and those that were.
+pub struct Storm {
+    random: fastrand::Rng,
+    links: Vec<Links>,
+    /// Until when.
+    broken: BTreeMap<Target, Instant>,
+    /// Of those, what stands still and is to go on.
+    frozen: BTreeSet<Target>,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+impl Storm {
+    /// Over these links, of each instance.
+    pub fn new(seed: u64, links: Vec<Links>) -> Self {
+        let random = fastrand::Rng::with_seed(seed);
+        Self { random, links, broken: BTreeMap::new(), frozen: BTreeSet::new(), counts: BTreeMap::new() }
+    }
+
+    /// How many faults there were of each kind.
+    pub fn counts(&self) -> &BTreeMap<&'static str, usize> {
+        &self.counts
+    }
+
+    /// Breaks things and mends them for so long; then everything is whole.
+    pub fn rage(&mut self, fleet: &mut Fleet, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.strike(fleet);
+            std::thread::sleep(Duration::from_millis(self.random.u64(PAUSE.0..PAUSE.1)));
+            self.mend(fleet, Instant::now());
+        }
+        fleet.world.cmdb.heal();
+        fleet.world.storage.faults().clear();
+        self.mend(fleet, end + Duration::from_millis(LASTS.1));
+        assert!(self.broken.is_empty());
+    }
+
+    fn strike(&mut self, fleet: &mut Fleet) {
+        let kind = match self.random.u8(..100) {
+            0..35 => self.bad_link(),
+            35..55 => self.wrong_cmdb(fleet),
+            55..75 => self.wrong_storage(fleet),
+            75..87 => self.bad_instance(fleet),
+            87..95 => self.bad_zookeeper(fleet),
+            _ => self.bad_peer(fleet),
+        };
+        if let Some(kind) = kind {
+            *self.counts.entry(kind).or_default() += 1;
+        }
+    }
+
+    /// Marks a target as broken for a while; false if it is already.
+    fn begin(&mut self, target: Target) -> bool {
+        let until = Instant::now() + Duration::from_millis(self.random.u64(LASTS.0..LASTS.1));
+        let free = !self.broken.contains_key(&target);
+        if free {
+            self.broken.insert(target, until);
+        }
+        free
+    }
+
+    /// Bytes between an instance and a peer are lost, late, refused or replaced.
+    fn bad_link(&mut self) -> Option<&'static str> {
+        let (weather, kind) = match self.random.u8(..4) {
+            0 => (Weather::Lost, "link cut"),
+            1 => (Weather::Slow(Duration::from_millis(self.random.u64(1..1500))), "link slow"),
+            2 => (Weather::Reset, "link reset"),
+            _ => (Weather::Garbage, "link garbage"),
+        };
+        let instance = self.random.usize(..self.links.len());
+        let peers = self.links[instance].len();
+        // One peer; or all servers of ZooKeeper, since one of three makes no difference.
+        let chosen = match self.random.usize(..3) {
+            2 => 2..peers,
+            peer => peer..peer + 1,
+        };
+        let free: Vec<usize> = chosen.filter(|peer| self.begin(Target::Link(instance, *peer))).collect();
+        free.iter().for_each(|peer| self.links[instance][*peer].set(weather));
+        (!free.is_empty()).then_some(kind)
+    }
+
+    /// The CMDB answers a few calls wrongly.
+    fn wrong_cmdb(&mut self, fleet: &Fleet) -> Option<&'static str> {
+        use cmdb::Fault::{Busy, Empty, Error500, Hang, Html, LoseAnswer};
+        let faults = [Error500, Html, Empty, Busy, Hang, LoseAnswer, LoseAnswer];
+        let fault = *self.random.choice(faults.iter())?;
+        fleet.world.cmdb.break_next(&[], fault, self.random.usize(WRONG_ANSWERS.0..WRONG_ANSWERS.1));
+        Some(if fault == LoseAnswer { "CMDB answer lost" } else { "CMDB answer wrong" })
+    }
+
+    /// bcs-storage answers a few calls wrongly, or ends its streams. It never says of a living pod
+    /// that it does not exist: that would be the proof a delete needs.
+    fn wrong_storage(&mut self, fleet: &Fleet) -> Option<&'static str> {
+        let faults = fleet.world.storage.faults();
+        let times = self.random.usize(WRONG_ANSWERS.0..WRONG_ANSWERS.1);
+        let late = Fault::Delay(Duration::from_millis(self.random.u64(1..2000)));
+        let broken = [Fault::Error500, Fault::Html, Fault::Truncated, Fault::Hang, Fault::Close, late];
+        let lying = [Fault::Refuse, Fault::DataNull, Fault::DataObject, Fault::Empty];
+        match self.random.u8(..5) {
+            0 => faults.next(EVERY, Call::Get, *self.random.choice(broken.iter())?, times),
+            1 => faults.next(EVERY, Call::List, *self.random.choice(broken.iter())?, times),
+            2 => faults.next(EVERY, Call::List, *self.random.choice(lying.iter())?, times),
+            3 => faults.next(EVERY, Call::Watch, *self.random.choice(broken[..5].iter())?, times),
+            _ => {
+                let end = if self.random.bool() { StreamEnd::Break } else { StreamEnd::Cut };
+                faults.end_streams(EVERY, end);
+                return Some("streams ended");
+            }
+        }
+        Some("bcs-storage answer wrong")
+    }
+
+    /// An instance is killed, stopped or frozen. The first is only frozen: what it holds is counted.
+    fn bad_instance(&mut self, fleet: &mut Fleet) -> Option<&'static str> {
+        let index = self.random.usize(..fleet.instances.len());
+        if !self.begin(Target::Instance(index)) {
+            return None;
+        }
+        let instance = &mut fleet.instances[index];
+        match self.random.u8(..3) {
+            0 if index > 0 => {
+                instance.kill();
+                Some("instance killed")
+            }
+            1 if index > 0 => {
+                instance.ask_to_stop();
+                Some("instance stopped")
+            }
+            _ => {
+                instance.freeze();
+                self.frozen.insert(Target::Instance(index));
+                Some("instance frozen")
+            }
+        }
+    }
+
+    /// A server of ZooKeeper, or all of them, killed or frozen.
+    fn bad_zookeeper(&mut self, fleet: &mut Fleet) -> Option<&'static str> {
+        let servers = fleet.zookeepers.servers.len();
+        let (killed, all) = (self.random.bool(), self.random.usize(..3) == 0);
+        let one = self.random.usize(..servers);
+        let chosen = if all { 0..servers } else { one..one + 1 };
+        let free: Vec<usize> = chosen.filter(|server| self.begin(Target::ZooKeeper(*server))).collect();
+        for index in &free {
+            let server = &mut fleet.zookeepers.servers[*index];
+            if killed {
+                server.kill();
+            } else {
+                server.freeze();
+                self.frozen.insert(Target::ZooKeeper(*index));
+            }
+        }
+        let kind = if killed { "ZooKeeper server killed" } else { "ZooKeeper server frozen" };
+        (!free.is_empty()).then_some(kind)
+    }
+
+    /// bcs-storage or the CMDB goes down.
+    fn bad_peer(&mut self, fleet: &mut Fleet) -> Option<&'static str> {
+        let storage = self.random.bool();
+        if !self.begin(if storage { Target::Storage } else { Target::Cmdb }) {
+            return None;
+        }
+        if storage {
+            fleet.world.kill_storage();
+            return Some("bcs-storage down");
+        }
+        fleet.world.cmdb.kill();
+        Some("CMDB down")
+    }
+
+    /// Makes whole what was broken until `now`.
+    fn mend(&mut self, fleet: &mut Fleet, now: Instant) {
+        let due: Vec<Target> =
+            self.broken.iter().filter(|(_, until)| **until <= now).map(|(target, _)| *target).collect();
+        for target in due {
+            self.broken.remove(&target);
+            let frozen = self.frozen.remove(&target);
+            match target {
+                Target::Link(instance, peer) => self.links[instance][peer].heal(),
+                Target::Instance(index) if frozen => fleet.instances[index].thaw(),
+                Target::Instance(index) => fleet.instances[index].restart(),
+                Target::ZooKeeper(index) if frozen => fleet.zookeepers.servers[index].thaw(),
+                Target::ZooKeeper(index) => fleet.zookeepers.servers[index].start(),
+                Target::Storage => fleet.world.restart_storage(),
+                Target::Cmdb => fleet.world.cmdb.restart(),
+            }
+        }
+    }
+}
