@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
 
+#[path = "common/namespace.rs"]
+mod namespace;
 #[path = "common/partition.rs"]
 mod partition;
 #[path = "common/sessions.rs"]
@@ -16,7 +18,7 @@ use crossbeam::channel::bounded;
 use partition::Network;
 use sessions::{TIMEOUT, client, info, member, servers};
 use std::time::{Duration, Instant};
-use zookeeper::{START, ZooKeepers, wait_for};
+use zookeeper::{PORT, START, ZooKeepers, own_address, wait_for};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -79,6 +81,34 @@ fn a_short_restart_of_the_server_keeps_the_session() {
     assert_eq!(session.client().unwrap().session(), eye.session());
     assert_eq!(session.sessions(), 1);
     assert_eq!(election::members(&eye, false).unwrap().len(), 1);
+}
+
+#[test]
+fn a_name_that_moves_is_resolved_again_and_the_session_goes_on() {
+    if !namespace::is_inside() {
+        let this = "a_name_that_moves_is_resolved_again_and_the_session_goes_on";
+        return namespace::run_inside("--mount", this);
+    }
+    let zookeepers = ZooKeepers::single();
+    let (names, host) = (tempfile::NamedTempFile::new().unwrap(), &zookeepers.hosts()[0]);
+    let name = |address: &str| std::fs::write(names.path(), format!("{address} keeper.test\n")).unwrap();
+    namespace::run("mount", &["--bind", names.path().to_str().unwrap(), "/etc/hosts"]);
+    let [old, new] = [own_address(), own_address()];
+    name(&old);
+    let network = Network::at((&old, PORT), host);
+    let named = Servers {
+        hosts: vec![format!("keeper.test:{PORT}")],
+        session_timeout: Duration::from_secs(12),
+        ..servers(&zookeepers)
+    };
+    let session = Session::start(named, Role::Member(info(1001))).unwrap();
+    let eye = client(&session);
+
+    drop(network);
+    name(&new);
+    let _network = Network::at((&new, PORT), host);
+    wait_for("calls again", SOON, || eye.read(layout::ROOT, false).is_ok());
+    assert_eq!(session.sessions(), 1);
 }
 
 #[test]

@@ -106,8 +106,8 @@ fn calm(fleet: &Fleet, witness: &Witness) {
     fleet.zookeepers.wait_until_serving();
     fleet.wait_shared(&ALL, CALM);
     fleet.wait("both sides are equal", CALM, |fleet| {
+        let violations = witness.seen().violations;
+        assert!(violations.is_empty(), "{violations:#?}\n{}", fleet.report());
         fleet.world.verdict().is_ok_and(|verdict| verdict.is_equal())
     });
-    let violations = witness.seen().violations;
-    assert!(violations.is_empty(), "{violations:#?}\n{}", fleet.report());
 }

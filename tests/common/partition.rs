@@ -46,12 +46,12 @@ struct Shared {
 impl Network {
     /// To `server`, `host:port`.
     pub fn to(server: &str) -> Self {
-        Self::at("127.0.0.1", server)
+        Self::at(("127.0.0.1", 0), server)
     }
 
-    /// To `server`, from a port of this machine's address `ip`.
-    pub fn at(ip: &str, server: &str) -> Self {
-        let listener = TcpListener::bind((ip, 0)).unwrap();
+    /// To `server`, from an address and port of this machine.
+    pub fn at(address: (&str, u16), server: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             weather: Mutex::new(Weather::Clear),

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// How long a server may take to serve, on a busy machine.
 pub const START: Duration = Duration::from_secs(60);
 /// Where each server is spoken to.
-const PORT: u16 = 2181;
+pub const PORT: u16 = 2181;
 
 /// Waits until `condition` holds, and fails with `what` after `limit`.
 #[track_caller]

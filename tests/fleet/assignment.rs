@@ -1,8 +1,11 @@
 //! Who works on what: shared at once, taken over from the dead, left alone through restarts.
 
+use crate::author;
 use crate::churn::Churn;
 use crate::processes::{DELAY, Fleet, PATIENCE, SESSION};
-use crate::zookeeper::ZooKeepers;
+use crate::zookeeper::{ZooKeepers, wait_for};
+use bcs_bkcmdb_synchronizer::coordination::{Lock, ServerInfo};
+use bcs_bkcmdb_synchronizer::fleet::Guest;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -38,4 +41,27 @@ fn three_instances_share_thirty_clusters_survive_their_master_and_restart_one_by
     drop(churn);
     fleet.wait_equal(PATIENCE);
     assert_eq!(fleet.assignment(0), before);
+}
+
+#[test]
+fn a_cluster_somebody_else_holds_waits_until_it_is_given_back() {
+    let fleet = Fleet::new(ZooKeepers::single(), 2);
+    let held = fleet.clusters()[0].clone();
+    let info = ServerInfo { ip: "10.9.9.9".to_owned(), port: 1, pid: 1, ..ServerInfo::default() };
+    let holder = Guest::start(author::servers(&fleet.zookeepers), info).unwrap();
+    wait_for("the lock", PATIENCE, || matches!(holder.acquire(&held), Lock::Held(_)));
+
+    let fleet = fleet.start(1);
+    let state = |fleet: &Fleet| fleet.get(0, &format!("/api/v1/clusters/{held}")).unwrap_or_default();
+    fleet.wait("it waits for the one it names", PATIENCE, |fleet| {
+        let state = state(fleet);
+        state["state"] == "waiting" && state["last_error"].to_string().contains("10.9.9.9:1")
+    });
+    fleet.wait("the other cluster is live", PATIENCE, |fleet| {
+        fleet.states(0).values().any(|state| state == "live")
+    });
+    assert!(fleet.world.cmdb.writes().iter().all(|call| call.cluster() != held));
+    holder.stop();
+    fleet.wait_shared(&[0], PATIENCE);
+    fleet.wait_equal(PATIENCE);
 }

@@ -9,16 +9,26 @@ use serde_json::Value;
 /// A session of its own. A call that is lost on the way is repeated.
 pub struct Author(Session);
 
+/// Those servers, as the open-source BCS signs in to them.
+pub fn servers(zookeepers: &ZooKeepers) -> Servers {
+    Servers {
+        hosts: zookeepers.hosts(),
+        user: String::new(),
+        password: Secret::default(),
+        session_timeout: SESSION,
+    }
+}
+
 impl Author {
     /// A session with those servers.
     pub fn of(zookeepers: &ZooKeepers) -> Self {
-        let servers = Servers {
-            hosts: zookeepers.hosts(),
-            user: String::new(),
-            password: Secret::default(),
-            session_timeout: SESSION,
-        };
-        Self(Session::start(servers, Role::Reader).unwrap())
+        Self(Session::start(servers(zookeepers), Role::Reader).unwrap())
+    }
+
+    /// The same, signed in as a user.
+    pub fn signed_in(zookeepers: &ZooKeepers, user: &str, password: &str) -> Self {
+        let (user, password) = (user.to_owned(), Secret::new(password));
+        Self(Session::start(Servers { user, password, ..servers(zookeepers) }, Role::Reader).unwrap())
     }
 
     /// The names of a node's children.

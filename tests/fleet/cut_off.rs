@@ -2,37 +2,36 @@
 //!
 //! The instance runs in a network namespace with two cables: one to ZooKeeper, one to its other
 //! peers. So that no address or device of the machine is touched, the whole test runs in a
-//! namespace of its own; that needs no privileges where users may have namespaces.
+//! namespace of its own.
 
 use crate::churn::Churn;
+use crate::namespace::{is_inside, run, run_inside};
 use crate::partition::Network;
 use crate::processes::{Fleet, PATIENCE, SESSION};
 use crate::world::wait_until;
 use crate::zookeeper::{ZooKeepers, own_address};
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Set in the test that runs in its own namespace.
-const INSIDE: &str = "BKCMDB_TEST_OWN_NETWORK";
 /// What a look at the state may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
 
 #[test]
 fn an_instance_cut_off_from_zookeeper_alone_stops_and_comes_back() {
-    if std::env::var_os(INSIDE).is_none() {
-        return run_inside("cut_off::an_instance_cut_off_from_zookeeper_alone_stops_and_comes_back");
+    if !is_inside() {
+        return run_inside("--net", "cut_off::an_instance_cut_off_from_zookeeper_alone_stops_and_comes_back");
     }
+    let ip = |arguments: &[&str]| run("ip", arguments);
     ip(&["link", "set", "lo", "up"]);
     let island = Island::new();
     island.cable("zk", "10.0.1");
     island.cable("peers", "10.0.2");
     let mut fleet = Fleet::new(ZooKeepers::single(), 6);
-    let zookeeper = Network::at("10.0.1.1", &fleet.zookeepers.hosts()[0]);
+    let zookeeper = Network::at(("10.0.1.1", 0), &fleet.zookeepers.hosts()[0]);
     let [storage, cmdb] = [fleet.world.storage_addr(), fleet.world.cmdb.addr()]
-        .map(|addr| Network::at("10.0.2.1", &addr.to_string()));
+        .map(|addr| Network::at(("10.0.2.1", 0), &addr.to_string()));
     let keys = json!({"zk": [zookeeper.host()], "storage_addrs": [format!("http://{}", storage.host())],
         "cmdb_addr": format!("http://{}/api/v3", cmdb.host())});
     fleet.add("10.0.2.2", &island.enter(), &keys);
@@ -51,24 +50,6 @@ fn an_instance_cut_off_from_zookeeper_alone_stops_and_comes_back() {
     fleet.wait_shared(&[0, 1], PATIENCE);
     drop(churn);
     fleet.wait_equal(PATIENCE);
-}
-
-/// Runs a test of this program again, in a network of its own.
-fn run_inside(test: &str) {
-    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
-    let namespace: &[&str] = if root { &["--net"] } else { &["--map-root-user", "--net"] };
-    let mut command = Command::new("unshare");
-    command.args(namespace).arg(std::env::current_exe().unwrap());
-    let output = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
-    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(output.status.success() && text[0].contains("1 passed"), "{}", text.concat());
-}
-
-/// Runs `ip` with those arguments.
-#[track_caller]
-fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().unwrap();
-    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A network namespace: it lives as long as the process in it.
@@ -99,9 +80,9 @@ impl Island {
     /// A cable: `net`.1 on this side, on a device of that name, `net`.2 on the other.
     fn cable(&self, name: &str, net: &str) {
         let [here, there] = [1, 2].map(|end| format!("{net}.{end}/24"));
-        ip(&["link", "add", name, "type", "veth", "peer", "name", name, "netns", &self.pid()]);
-        ip(&["address", "add", &here, "dev", name]);
-        ip(&["link", "set", name, "up"]);
+        run("ip", &["link", "add", name, "type", "veth", "peer", "name", name, "netns", &self.pid()]);
+        run("ip", &["address", "add", &here, "dev", name]);
+        run("ip", &["link", "set", name, "up"]);
         self.ip(&["address", "add", &there, "dev", name]);
         self.ip(&["link", "set", name, "up"]);
     }

@@ -66,13 +66,14 @@ fn a_changed_business_is_cleaned_and_a_cluster_that_left_stops_and_is_shown() {
 }
 
 #[test]
-fn bcs_storage_is_found_where_it_is_registered_beside_a_dead_one_and_where_it_moves_to() {
+fn bcs_storage_is_found_by_those_who_may_where_it_is_registered_beside_a_dead_one_and_where_it_moves_to() {
     let mut fleet = Fleet::new(ZooKeepers::single(), 2);
-    let author = Author::of(&fleet.zookeepers);
+    let author = Author::signed_in(&fleet.zookeepers, "bcs", "secret");
     let dead = listen().local_addr().unwrap();
     register(&author, "0000000001", dead);
     register(&author, "0000000002", fleet.world.storage_addr());
-    fleet.add(&own_address(), &[], &json!({"storage_addrs": []}));
+    let keys = json!({"storage_addrs": [], "zk_user": "bcs", "zk_password": "secret"});
+    fleet.add(&own_address(), &[], &keys);
     fleet.wait_equal(PATIENCE);
 
     fleet.world.kill_storage();

@@ -13,6 +13,8 @@ mod churn;
 mod cut_off;
 mod inventory;
 mod members;
+#[path = "../common/namespace.rs"]
+mod namespace;
 mod outages;
 #[path = "../common/partition.rs"]
 mod partition;

@@ -11,6 +11,7 @@ use bcs_bkcmdb_synchronizer::coordination::{
 use bcs_bkcmdb_synchronizer::fleet::{self, Guest, Settings};
 use bcs_bkcmdb_synchronizer::inventory::{Confirmation, Inventory};
 use bcs_bkcmdb_synchronizer::model::{Cluster, ClusterKind, Fence};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -169,6 +170,37 @@ fn thirty_clusters_are_shared_by_three_and_move_only_when_one_is_gone_for_good()
     let after = settled(&[&two, &three], 30);
     assert!(before.iter().all(|(id, owner)| owner == "127.0.0.1:1001" || after[id] == *owner));
     wait_for("another master", SOON, || two.is_master() || three.is_master());
+}
+
+#[test]
+fn lists_that_a_second_master_wrote_are_put_right_and_whoever_has_a_lock_keeps_the_cluster() {
+    let zookeepers = ZooKeepers::single();
+    let clusters = Clusters::new(4);
+    let [one, two] = [1001, 1002].map(|port| Instance::start(zookeepers.hosts(), port, &clusters));
+    let before = settled(&[&one, &two], 4);
+    for (id, owner) in &before {
+        (if *owner == one.name { &one } else { &two }).lock(id);
+    }
+    let all: Vec<_> =
+        before.keys().map(|id| json!({"projectid": "p", "clusterid": id, "bk_biz_id": 2})).collect();
+    let author = Author::of(&zookeepers);
+    let list = |instance: &Instance| layout::child(layout::WORKERS, &instance.name);
+    for (first, second) in [(json!(all), json!(all)), (json!([]), json!(all)), (json!([]), json!("x"))] {
+        author.write(&list(&one), &first.to_string());
+        author.write(&list(&two), &second.to_string());
+        wait_for("every cluster is listed once", SOON, || {
+            let lists = [&one, &two].map(|instance| author.read(&list(instance)));
+            let ids = lists.iter().flat_map(|list| list.as_array().cloned().unwrap_or_default());
+            let mut ids: Vec<String> =
+                ids.map(|entry| entry["clusterid"].as_str().unwrap().to_owned()).collect();
+            ids.sort();
+            ids.iter().eq(before.keys())
+        });
+        assert!(settled(&[&one, &two], 4).len() == 4);
+    }
+    author.write(&list(&one), &json!(all).to_string());
+    author.write(&list(&two), &json!(all).to_string());
+    wait_for("those that hold them keep them", SOON, || settled(&[&one, &two], 4) == before);
 }
 
 #[test]
