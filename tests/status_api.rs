@@ -44,6 +44,7 @@ fn cluster(id: &str, state: ClusterState, last_error: Option<&str>) -> ClusterSt
             held_back_deletes: 0,
         },
         senders: SenderStatus::default(),
+        invalid_documents: InvalidDocuments::default(),
         lag_seconds: Some(0.25),
         last_error: last_error.map(Into::into),
         problems: Vec::new(),

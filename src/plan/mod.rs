@@ -29,7 +29,8 @@ pub use fingerprint::{FieldSet, Fingerprint, Fingerprinter};
 pub use guard::{Guard, GuardDecision, GuardSettings};
 pub use lane::{Effect, Failure, Holder, Lane, LaneSettings, PointRead, Step, Stored};
 pub use ledger::{
-    Acked, Counts, Decision, Desired, Ledger, Missing, Order, OrderKind, Refusal, Source, Trouble, Verdict,
+    Acked, Counts, Decision, Desired, Failing, Ledger, Missing, Order, OrderKind, Refusal, Source, Standing,
+    Trouble, Verdict,
 };
 pub use schedule::{Cause, Outcome, Schedule, ScheduleSettings};
 

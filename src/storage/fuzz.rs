@@ -1,5 +1,6 @@
 //! What must hold for any bytes bcs-storage sends (protocol.md 1).
 
+use super::framing::is_space;
 use super::page::{Members, Page};
 use super::{Splitter, TooLarge, wire};
 use serde::Deserialize;
@@ -36,7 +37,7 @@ pub fn watch_stream(data: &[u8]) {
     let Some((cut, stream)) = data.split_first() else { return };
     let whole = split(stream, usize::MAX);
     assert_eq!(split(stream, usize::from(*cut) % 19 + 1), whole, "cut");
-    let mut rest = stream.trim_ascii_start();
+    let mut rest = skip_space(stream);
     for value in &whole.0 {
         let length = match value {
             // A stray delimiter is a value of no bytes.
@@ -47,12 +48,17 @@ pub fn watch_stream(data: &[u8]) {
             }
             Err(too_large) => too_large.bytes as usize,
         };
-        rest = rest[length..].trim_ascii_start();
+        rest = skip_space(&rest[length..]);
         if let Ok(Ok((_, Some(document)))) = value.as_deref().map(wire::parse_event) {
             assert!(is_json(document), "the document of an event");
         }
     }
     assert!(whole.1 || rest.is_empty(), "bytes that belong to no value");
+}
+
+fn skip_space(bytes: &[u8]) -> &[u8] {
+    let begin = bytes.iter().position(|byte| !is_space(*byte)).unwrap_or(bytes.len());
+    &bytes[begin..]
 }
 
 type Parsed = Result<(Members, Vec<Vec<u8>>), String>;

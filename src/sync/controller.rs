@@ -10,7 +10,7 @@ use super::reconciler::{Common, Reconciler};
 use super::shared::Peers;
 use super::snapshot::{
     ClusterHistory, ClusterState, ClusterStatus, Control, ControlOutcome, DeletedRecord, FullSyncStatus,
-    Health, PodCounts, ProblemStatus, RejectedRecord, SenderStatus, WatchStatus,
+    Health, InvalidDocuments, PodCounts, ProblemStatus, RejectedRecord, SenderStatus, WatchStatus,
 };
 use super::timings::Timings;
 use crate::config::Config;
@@ -381,6 +381,7 @@ impl Slot {
                     held_back_deletes: 0,
                 },
                 senders: SenderStatus::default(),
+                invalid_documents: InvalidDocuments::default(),
                 lag_seconds: None,
                 last_error: why.clone(),
                 problems: why

@@ -135,9 +135,6 @@ impl<'a> FullSync<'a> {
                     shared.gate_wake.wake();
                 }
                 shared.problems.clear(Problem::FullSync);
-                if run.invalid == 0 {
-                    shared.problems.clear(Problem::Documents);
-                }
                 if causes.contains(&Cause::MuteWatch) && shared.mute.lock().due().is_none() {
                     shared.problems.clear(Problem::MuteWatch);
                 }

@@ -10,6 +10,7 @@
 mod clock;
 mod controller;
 mod deletes;
+mod documents;
 mod full_sync;
 mod gate;
 mod history;

@@ -21,14 +21,16 @@ pub(super) enum Problem {
     Sender(usize),
     /// Records of a previous business cannot be removed.
     PreviousBusiness,
+    /// A full sync would delete so much that it is held back.
+    HeldBack,
     /// Documents of the storage that cannot be understood.
     Documents,
 }
 
 impl Problem {
-    /// Whether the cluster is `degraded` by it. Single documents are counted and shown only.
+    /// Whether the cluster is `degraded` by it. The others need somebody's attention; all else goes on.
     fn degrades(self) -> bool {
-        self != Self::Documents
+        !matches!(self, Self::Documents | Self::HeldBack)
     }
 }
 
@@ -42,6 +44,11 @@ pub(super) struct Problems {
 impl Problems {
     pub fn new(cluster: &str) -> Self {
         Self { cluster: cluster.to_owned(), open: Mutex::default() }
+    }
+
+    /// Notes a problem whose causes the log names one by one.
+    pub fn show(&self, problem: Problem, message: impl Into<String>) {
+        self.open.lock().insert(problem, message.into());
     }
 
     /// Notes a problem; only a new one is logged.
@@ -107,6 +114,7 @@ impl Problem {
             Self::MuteWatch => "mute_watch",
             Self::Sender(_) => "cmdb_writes",
             Self::PreviousBusiness => "previous_business",
+            Self::HeldBack => "held_back_deletes",
             Self::Documents => "documents",
         }
     }
@@ -120,6 +128,7 @@ impl Problem {
             Self::MuteWatch => "the watch delivers again",
             Self::Sender(_) => "the CMDB takes writes again",
             Self::PreviousBusiness => "the previous business is clean",
+            Self::HeldBack => "no deletes are held back",
             Self::Documents => "every document can be understood",
         }
     }
@@ -147,6 +156,9 @@ mod tests {
         problems.clear(Problem::Sender(7));
         problems.clear(Problem::Watch);
         problems.set(Problem::Documents, "one is odd");
+        problems.set(Problem::HeldBack, "many deletes");
         assert!(!problems.degraded());
+        let kinds: Vec<&str> = problems.all().iter().map(|problem| problem.kind).collect();
+        assert_eq!(kinds, ["held_back_deletes", "documents"]);
     }
 }

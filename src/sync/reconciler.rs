@@ -7,6 +7,7 @@
 
 use super::clock::{Clock, rounded};
 use super::deletes::DeleteLog;
+use super::documents::Documents;
 use super::full_sync::FullSync;
 use super::gate;
 use super::history::History;
@@ -16,8 +17,8 @@ use super::problems::Problems;
 use super::sender::SenderShard;
 use super::shared::{CurrentModules, Peers, Shared, Wake, shards};
 use super::snapshot::{
-    ClusterHistory, ClusterState, ClusterStatus, Control, FullSyncStatus, PodCounts, RejectedRecord,
-    SenderStatus, WatchStatus,
+    ClusterHistory, ClusterState, ClusterStatus, Control, FullSyncStatus, InvalidDocument, PodCounts,
+    RejectedRecord, SenderStatus, WatchStatus,
 };
 use super::stats::{Stats, outcome_name};
 use super::timings::Timings;
@@ -25,7 +26,9 @@ use super::watch::{self, WatchControl};
 use crate::config::Config;
 use crate::convert::{self, Converter};
 use crate::model::{Cluster, Fence};
-use crate::plan::{Cause, EventQueue, Fingerprinter, Guard, GuardSettings, Ledger, Schedule, Trouble};
+use crate::plan::{
+    Cause, EventQueue, Fingerprinter, Guard, GuardSettings, Ledger, Schedule, Standing, Trouble,
+};
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::io;
@@ -244,6 +247,13 @@ impl Reconciler {
                 retries: shared.stats.retries.load(Relaxed),
             },
             lag_seconds: shared.history.recent_lag(shared.clock.now()).map(rounded),
+            invalid_documents: shared.documents.shown(|kept| InvalidDocument {
+                storage_id: kept.document.storage_id,
+                namespace: kept.document.namespace,
+                name: kept.document.name,
+                reason: kept.document.reason,
+                since: shared.clock.wall(kept.since),
+            }),
             last_error: shared.problems.first(),
             problems: shared.problems.all(),
         }
@@ -275,7 +285,11 @@ impl Reconciler {
             uuid: trouble.uuid,
             namespace: trouble.namespace,
             name: trouble.name,
-            kind: if trouble.rejected { "rejected" } else { "degraded" },
+            kind: match trouble.standing {
+                Standing::Rejected => "rejected",
+                Standing::Retrying => "retrying",
+                Standing::Degraded => "degraded",
+            },
             field: trouble.field.map(|field| field.name().to_owned()).unwrap_or_default(),
             code: trouble.code,
             message: trouble.message,
@@ -328,6 +342,7 @@ impl Shared {
         Self {
             converter: Converter::new(cluster.kind, settings),
             problems: Problems::new(&cluster.id),
+            documents: Documents::default(),
             previous_businesses: Mutex::new(cluster.previous_bk_biz_ids.clone()),
             cleaned_businesses: Mutex::default(),
             cluster,

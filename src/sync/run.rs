@@ -8,9 +8,10 @@ use super::problems::Problem;
 use super::shared::Shared;
 use crate::cmdb::CmdbError;
 use crate::config::SyncPolicy;
+use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation, ObservedPod};
 use crate::plan::{Acked, Cause, Moment, Order, OrderKind, Outcome, Source};
-use crate::storage::{Listing, StorageError};
+use crate::storage::{Listing, StorageError, TooLarge};
 use crossbeam::select;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -46,7 +47,7 @@ pub(super) struct Run<'a> {
     stream: Option<u64>,
     created: u64,
     updated: u64,
-    pub invalid: u64,
+    invalid: u64,
 }
 
 impl<'a> Run<'a> {
@@ -83,6 +84,8 @@ impl<'a> Run<'a> {
     /// Every page of the storage against the ledger.
     fn list_storage(&mut self, listing: &mut Listing) -> Result<(), SyncError> {
         let shared = self.shared;
+        let mut too_large = 0;
+        shared.documents.listing_begins();
         loop {
             let mut pods = Vec::new();
             let mut invalid = 0;
@@ -94,12 +97,20 @@ impl<'a> Run<'a> {
                 Ok(Observation::Deleted(_)) => {}
                 Err(error) => {
                     invalid += 1;
-                    shared.problems.set(Problem::Documents, error.to_string());
+                    shared.invalid_document(error);
                 }
             })?;
             self.invalid += invalid;
+            let seen = std::mem::replace(&mut too_large, listing.too_large().len());
+            for document in &listing.too_large()[seen..] {
+                self.invalid += 1;
+                shared.invalid_document(unseen(document));
+            }
             self.compare(pods)?;
             if page.is_none() {
+                if shared.documents.listing_ends() {
+                    shared.problems.clear(Problem::Documents);
+                }
                 return Ok(());
             }
         }
@@ -191,13 +202,14 @@ impl<'a> Run<'a> {
         let periodic = causes.contains(&Cause::Periodic);
         let decision = shared.guard.lock().decide(missing.recorded, missing.total, periodic, now);
         if decision.held_back > 0 {
-            log::warn!(
-                "cluster={} {} of {} records are missing in the storage; their deletes are held back until a later \
+            let message = format!(
+                "{} of {} records are missing in the storage; their deletes are held back until a later \
                  full sync confirms them or an operator approves",
-                shared.cluster.id,
-                decision.held_back,
-                missing.total
+                decision.held_back, missing.total
             );
+            shared.problems.set(Problem::HeldBack, message);
+        } else {
+            shared.problems.clear(Problem::HeldBack);
         }
         self.lacks(&decision.carry_out);
         let certain = missing.doomed.into_iter();
@@ -290,4 +302,10 @@ impl<'a> Run<'a> {
             took.as_secs_f64()
         );
     }
+}
+
+/// A document nobody could take in as a whole.
+fn unseen(document: &TooLarge) -> InvalidDocument {
+    let (storage_id, namespace, name) = Default::default();
+    InvalidDocument { storage_id, namespace, name, reason: document.to_string() }
 }

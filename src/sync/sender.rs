@@ -337,6 +337,15 @@ impl<'a> SenderShard<'a> {
             Effect::Refused { uuid, message } => {
                 log::warn!("cluster={} uuid={uuid} rejected: {message}", shared.cluster.id);
             }
+            Effect::Failing { uuid, message } => {
+                log::warn!(
+                    "cluster={} uuid={uuid} keeps failing and is tried again: {message}",
+                    shared.cluster.id
+                );
+            }
+            Effect::Mended { uuid } => {
+                log::info!("cluster={} uuid={uuid} is recorded after all", shared.cluster.id);
+            }
             Effect::Retry { message } => {
                 Stats::count(&shared.stats.retries);
                 if self.lane.is_paused() {

@@ -5,6 +5,7 @@
 
 use super::clock::Clock;
 use super::deletes::DeleteLog;
+use super::documents::Documents;
 use super::history::History;
 use super::mute::MuteCheck;
 use super::numbers::Histogram;
@@ -12,7 +13,7 @@ use super::problems::{Problem, Problems};
 use super::stats::Stats;
 use crate::cmdb::{self, TopologyCache};
 use crate::config::Config;
-use crate::convert::Converter;
+use crate::convert::{Converter, InvalidDocument};
 use crate::model::{Cluster, DeletedPod, Fence, Modules, Observation};
 use crate::plan::{EventQueue, Guard, Ledger, Order, Pushed, Schedule};
 use crate::storage;
@@ -139,6 +140,7 @@ pub(super) struct Shared {
     pub full_sync_duration: Histogram,
     pub history: History,
     pub problems: Problems,
+    pub documents: Documents,
     pub deletes: Arc<DeleteLog>,
     /// Writes of the whole instance that its fences refused.
     pub fenced: Arc<AtomicU64>,
@@ -222,6 +224,18 @@ impl Shared {
                 shard.send(orders);
             }
         }
+    }
+
+    /// Notes a document or event that nothing can be made of: the log hears of each once.
+    pub fn invalid_document(&self, document: InvalidDocument) {
+        let message = match (&*document.storage_id, &*document.namespace, &*document.name) {
+            ("", "", "") => document.reason.clone(),
+            _ => document.to_string(),
+        };
+        if self.documents.met(document, self.clock.now()) {
+            log::warn!("cluster={} passed over until the next full sync: {message}", self.cluster.id);
+        }
+        self.problems.show(Problem::Documents, format!("passed over until the next full sync: {message}"));
     }
 
     /// A sender shard works again; when it was the last one that failed, what was missed meanwhile

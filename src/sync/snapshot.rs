@@ -91,10 +91,36 @@ pub struct ClusterStatus {
     /// The longest time from an event to its acknowledged write within the last five minutes; none if
     /// no event led to a write.
     pub lag_seconds: Option<f64>,
+    /// Documents and events of the storage that cannot be understood.
+    pub invalid_documents: InvalidDocuments,
     /// The most telling problem while it lasts.
     pub last_error: Option<String>,
     /// Every problem while it lasts, the most telling first.
     pub problems: Vec<ProblemStatus>,
+}
+
+/// Documents and events of the storage that cannot be understood. Nothing is concluded from them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InvalidDocuments {
+    /// How many there are.
+    pub count: usize,
+    /// The first 50 of them.
+    pub first: Vec<InvalidDocument>,
+}
+
+/// A document or event that cannot be understood, with as much of its identity as could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InvalidDocument {
+    /// `_id` of the storage document.
+    pub storage_id: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When it was met first, RFC 3339.
+    pub since: String,
 }
 
 /// Pods on both sides; in step means `storage = cmdb + rejected + pending`.
@@ -199,7 +225,7 @@ pub struct RejectedRecord {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// `rejected` or `degraded`.
+    /// `rejected`, `degraded`, or `retrying`: it keeps failing for a reason that should pass.
     pub kind: &'static str,
     /// The field the CMDB named; empty if none.
     pub field: String,

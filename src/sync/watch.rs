@@ -6,6 +6,7 @@
 use super::problems::Problem;
 use super::shared::Shared;
 use super::stats::Stats;
+use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation};
 use crate::plan::{Backoff, Cause};
 use crate::storage::{EventKind, WatchEvent, WatchStopper, WatchStream};
@@ -134,8 +135,10 @@ fn on_event(shared: &Shared, event: &WatchEvent<'_>) {
     *stats.last_event.lock() = Some(shared.clock.now());
     match event.kind {
         EventKind::Nop | EventKind::Break => {}
-        EventKind::Malformed => invalid(shared, event.problem.clone().unwrap_or_default()),
-        EventKind::Unknown(number) => invalid(shared, format!("an event of the unknown type {number}")),
+        EventKind::Malformed => invalid(shared, nameless(event.problem.clone().unwrap_or_default())),
+        EventKind::Unknown(number) => {
+            invalid(shared, nameless(format!("an event of the unknown type {number}")));
+        }
         kind => shared.convert_and_push(|modules| observation(shared, kind, event.value, modules)),
     }
 }
@@ -149,7 +152,7 @@ fn observation(
 ) -> Option<Observation> {
     let stats = &shared.stats;
     let Some(value) = value else {
-        invalid(shared, format!("an event of the type {kind:?} without a document"));
+        invalid(shared, nameless(format!("an event of the type {kind:?} without a document")));
         return None;
     };
     let read = if kind == EventKind::Delete {
@@ -160,7 +163,7 @@ fn observation(
     let observation = match read {
         Ok(observation) => observation,
         Err(error) => {
-            invalid(shared, error.to_string());
+            invalid(shared, error);
             return None;
         }
     };
@@ -175,8 +178,13 @@ fn observation(
 }
 
 /// Counts and shows an event that cannot be understood; the next full sync tells what it was about.
-fn invalid(shared: &Shared, what: String) {
+fn invalid(shared: &Shared, what: InvalidDocument) {
     Stats::count(&shared.stats.invalid);
-    let message = format!("passed over until the next full sync: {what}");
-    shared.problems.set(Problem::Documents, message);
+    shared.invalid_document(what);
+}
+
+/// An event that names no document.
+fn nameless(reason: String) -> InvalidDocument {
+    let (storage_id, namespace, name) = Default::default();
+    InvalidDocument { storage_id, namespace, name, reason }
 }

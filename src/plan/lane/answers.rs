@@ -29,7 +29,7 @@ impl Lane {
             PointRead::Failed(message) => {
                 job.verify.get_or_insert(false);
                 self.retry_later(uuid, now);
-                return vec![Effect::Retry { message }];
+                return self.retries(uuid, 0, message, now, ledger);
             }
             PointRead::Unusable(message) => {
                 job.verify.get_or_insert(false);
@@ -234,7 +234,7 @@ impl Lane {
         self.count_answer();
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let Some(wanted) = &job.wanted else { return Vec::new() };
-        ledger.written(uuid, wanted.fingerprint);
+        let over = ledger.written(uuid, wanted.fingerprint);
         let received = wanted.received;
         job.attempts = 0;
         job.duplicates = 0;
@@ -247,7 +247,11 @@ impl Lane {
         }
         let (namespace, name) = (job.namespace.clone(), job.name.clone());
         self.resume(uuid);
-        vec![Effect::Wrote { uuid: uuid.to_owned(), namespace, name, created, received }]
+        let mut effects = vec![Effect::Wrote { uuid: uuid.to_owned(), namespace, name, created, received }];
+        if over {
+            effects.push(Effect::Mended { uuid: uuid.to_owned() });
+        }
+        effects
     }
 
     /// The CMDB answered a [`super::Step::Delete`].

@@ -9,9 +9,13 @@ mod answers;
 mod job;
 mod refusals;
 #[cfg(test)]
+mod sticky;
+#[cfg(test)]
 mod tests;
 
-use super::{Acked, Backoff, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, OrderKind, Proof};
+use super::{
+    Acked, Backoff, Desired, Failing, FieldSet, Fingerprint, Ledger, Moment, Order, OrderKind, Proof,
+};
 use crate::model::{Field, ObservedPod, PodRecord};
 use job::Job;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -23,6 +27,8 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(6));
 /// Failures in a row, each of another uuid than the one before, after which the lane pauses.
 const FAILURES_TO_PAUSE: u32 = 3;
+/// Failed attempts in a row, some ten seconds, after which a record is shown as failing.
+const ATTEMPTS_TO_SHOW: u32 = 5;
 /// Code of a record whose module does not exist in its business (protocol.md 2).
 const MODULE_UNKNOWN: i64 = 1_118_401;
 
@@ -212,12 +218,24 @@ pub enum Effect {
         /// Why.
         proof: Proof,
     },
-    /// A record was refused.
+    /// A record was refused, and was not for this reason before.
     Refused {
         /// Whose.
         uuid: String,
         /// Why, with code and field.
         message: String,
+    },
+    /// A record keeps failing for a reason that should pass; it is told once.
+    Failing {
+        /// Whose.
+        uuid: String,
+        /// Why.
+        message: String,
+    },
+    /// A record that was refused or kept failing is written.
+    Mended {
+        /// Whose.
+        uuid: String,
     },
     /// A request failed and will be repeated.
     Retry {
@@ -293,7 +311,11 @@ impl Lane {
             let mut job = Job::new(&order);
             job.fold(order.kind);
             self.jobs.insert(order.uuid.clone(), job);
-            self.ready.push_back(order.uuid);
+            // What has not failed yet tells best whether the CMDB is back.
+            match self.is_paused() {
+                true => self.ready.push_front(order.uuid),
+                false => self.ready.push_back(order.uuid),
+            }
             return;
         };
         let parked = job.parked_until;
@@ -321,7 +343,8 @@ impl Lane {
         }
         while let Some(uuid) = self.ready.pop_front() {
             match self.step_of(&uuid, ledger) {
-                Some(Step::Create(first)) => return self.fill_batch(first, ledger),
+                // One that has failed so often could make a whole call fail with it.
+                Some(Step::Create(first)) if !self.is_habit(&uuid) => return self.fill_batch(first, ledger),
                 Some(step) => {
                     if matches!(step, Step::PointRead { .. }) {
                         ledger.read_begins(&uuid);
@@ -349,7 +372,7 @@ impl Lane {
         while batch.len() < self.batch {
             let Some(uuid) = self.ready.pop_front() else { break };
             match self.step_of(&uuid, ledger) {
-                Some(Step::Create(_)) => batch.push(uuid),
+                Some(Step::Create(_)) if !self.is_habit(&uuid) => batch.push(uuid),
                 _ => kept.push_back(uuid),
             }
         }
@@ -430,10 +453,34 @@ impl Lane {
         self.park(uuid.to_owned(), at);
     }
 
-    /// A request failed for a reason that is not its record's. One uuid that fails again and again
+    fn is_habit(&self, uuid: &str) -> bool {
+        self.jobs.get(uuid).is_some_and(|job| job.attempts >= ATTEMPTS_TO_SHOW)
+    }
+
+    /// What a failure that will be repeated leads to: told once when it has become a habit.
+    fn retries(
+        &self,
+        uuid: &str,
+        code: i64,
+        message: String,
+        now: Moment,
+        ledger: &mut Ledger,
+    ) -> Vec<Effect> {
+        let failing = Failing { code, message: message.clone(), since: now };
+        let mut effects = Vec::new();
+        // Where the whole lane waits it is the CMDB that fails, not this record.
+        if self.is_habit(uuid) && !self.is_paused() && ledger.fails(uuid, failing) {
+            effects.push(Effect::Failing { uuid: uuid.to_owned(), message: message.clone() });
+        }
+        effects.push(Effect::Retry { message });
+        effects
+    }
+
+    /// A request failed for a reason that is not its record's. A uuid that fails again and again
     /// says nothing about the others, unless the failure is `heavy`: the CMDB did not answer.
     fn count_failure(&mut self, uuid: &str, heavy: bool, now: Moment) {
-        if !heavy && self.last_failed.as_deref() == Some(uuid) {
+        let again = self.last_failed.as_deref() == Some(uuid);
+        if !heavy && (again || (self.is_habit(uuid) && !self.is_paused())) {
             return;
         }
         self.last_failed = Some(uuid.to_owned());

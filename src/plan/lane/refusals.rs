@@ -26,6 +26,7 @@ impl Lane {
         ledger: &mut Ledger,
     ) -> Vec<Effect> {
         let message = failure.to_string();
+        let mut of_the_record = None;
         match failure {
             Failure::Unreachable(_) => {
                 self.count_failure(uuid, true, now);
@@ -38,14 +39,17 @@ impl Lane {
             Failure::Ambiguous(_) => {
                 self.count_failure(uuid, true, now);
                 self.in_doubt(uuid, now, ledger);
+                of_the_record = Some(0);
             }
-            Failure::Later { .. } => {
+            Failure::Later { code, .. } => {
                 self.count_failure(uuid, false, now);
                 self.retry_later(uuid, now);
+                of_the_record = Some(code);
             }
             Failure::NotFound => {
                 self.count_failure(uuid, false, now);
                 self.retry_later(uuid, now);
+                of_the_record = Some(0);
             }
             Failure::Duplicate(_) => {
                 self.count_answer();
@@ -64,7 +68,10 @@ impl Lane {
                 return self.mend(uuid, code, message, field, now, ledger);
             }
         }
-        vec![Effect::Retry { message }]
+        match of_the_record {
+            Some(code) => self.retries(uuid, code, message, now, ledger),
+            None => vec![Effect::Retry { message }],
+        }
     }
 
     /// A write was not answered: read back soon, and once more when it can no longer land.
@@ -136,9 +143,9 @@ impl Lane {
             None => format!("refused with {code}: {message}"),
         };
         let retry_at = now + REFUSAL_LIFE;
-        ledger.refused(uuid, Refusal { field, code, message, since: now, retry_at, total });
+        let news = ledger.refused(uuid, Refusal { field, code, message, since: now, retry_at, total });
         self.resume(uuid);
-        vec![Effect::Refused { uuid: uuid.to_owned(), message: shown }]
+        vec![told(news, uuid, shown)]
     }
 
     /// A delete was refused: the pod stays recorded, and it shows why.
@@ -157,10 +164,15 @@ impl Lane {
         }
         let retry_at = now + REFUSAL_LIFE;
         let refusal = Refusal { field: None, code, message: message.clone(), since: now, retry_at, total: 0 };
-        ledger.refused(uuid, refusal);
+        let news = ledger.refused(uuid, refusal);
         self.park(uuid.to_owned(), retry_at);
-        vec![Effect::Refused { uuid: uuid.to_owned(), message }]
+        vec![told(news, uuid, message)]
     }
+}
+
+/// A refusal, where it is one already known as such: an answer like any other.
+fn told(news: bool, uuid: &str, message: String) -> Effect {
+    if news { Effect::Refused { uuid: uuid.to_owned(), message } } else { Effect::Answered }
 }
 
 /// The fields a refusal is about: the one it names, else those its code can mean.

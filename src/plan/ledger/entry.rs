@@ -39,6 +39,17 @@ pub struct Refusal {
     pub total: u64,
 }
 
+/// A record that fails again and again for a reason that should pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// The CMDB's code; 0 where it is not the CMDB that fails.
+    pub code: i64,
+    /// Why, in words.
+    pub message: String,
+    /// Since when it is known to.
+    pub since: Moment,
+}
+
 /// A field that is written otherwise than the storage has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repair {
@@ -60,13 +71,26 @@ pub struct Repair {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Care {
     pub refusal: Option<Refusal>,
+    pub failing: Option<Failing>,
+    /// The refusal the log has told of: it is told once, however often the record is tried.
+    pub told: Option<(Option<Field>, i64)>,
     pub repairs: Vec<Repair>,
     pub shortened: FieldSet,
 }
 
 impl Care {
     pub fn is_empty(&self) -> bool {
-        self.refusal.is_none() && self.repairs.is_empty() && self.shortened.is_empty()
+        self.refusal.is_none()
+            && self.failing.is_none()
+            && self.told.is_none()
+            && self.repairs.is_empty()
+            && self.shortened.is_empty()
+    }
+
+    /// Nothing is refused and nothing fails any more. Returns whether the log told otherwise.
+    pub fn settle(&mut self) -> bool {
+        self.refusal = None;
+        self.failing.take().is_some() | self.told.take().is_some()
     }
 }
 

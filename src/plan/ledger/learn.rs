@@ -2,7 +2,7 @@
 
 use super::entry::Life;
 use super::entry::Repair;
-use super::{Acked, Desired, Entry, Ledger, Order, Refusal, TOMBSTONES, verify_order};
+use super::{Acked, Desired, Entry, Failing, Ledger, Order, Refusal, TOMBSTONES, verify_order};
 use crate::convert::repair::Repairs;
 use crate::model::Field;
 use crate::plan::{Fingerprint, Fingerprinter, Moment};
@@ -38,12 +38,14 @@ impl Ledger {
         self.prints
     }
 
-    /// The CMDB acknowledged a write: it holds this.
-    pub fn written(&mut self, uuid: &str, fingerprint: Fingerprint) {
+    /// The CMDB acknowledged a write: it holds this. Returns whether that ends a trouble the log told of.
+    pub fn written(&mut self, uuid: &str, fingerprint: Fingerprint) -> bool {
         self.learn(uuid, Acked::Present(fingerprint));
+        let mut over = false;
         if let Some(entry) = self.entry_mut(uuid) {
-            entry.with_care_if_any(|care| care.refusal = None);
+            entry.with_care_if_any(|care| over = care.settle());
         }
+        over
     }
 
     /// What is now known of the CMDB's record.
@@ -135,14 +137,33 @@ impl Ledger {
         self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot)).is_some_and(|e| e.refusal().is_some())
     }
 
-    /// The record could not be written and will not be for now.
-    pub fn refused(&mut self, uuid: &str, mut refusal: Refusal) {
-        if let Some(entry) = self.entry_mut(uuid) {
-            if let Some(old) = entry.refusal() {
-                refusal.since = old.since;
-            }
-            entry.with_care(|care| care.refusal = Some(refusal));
+    /// The record could not be written and will not be for now. Returns whether that is news: it is
+    /// not when it was refused for the same reason before, in whatever version.
+    pub fn refused(&mut self, uuid: &str, mut refusal: Refusal) -> bool {
+        let Some(entry) = self.entry_mut(uuid) else { return false };
+        if let Some(old) = entry.refusal() {
+            refusal.since = old.since;
         }
+        let told = Some((refusal.field, refusal.code));
+        let mut news = true;
+        entry.with_care(|care| {
+            news = std::mem::replace(&mut care.told, told) != told;
+            care.failing = None;
+            care.refusal = Some(refusal);
+        });
+        news
+    }
+
+    /// The record has failed many times in a row and is still tried. Returns whether that is news.
+    pub fn fails(&mut self, uuid: &str, failing: Failing) -> bool {
+        let Some(entry) = self.entry_mut(uuid) else { return false };
+        let mut news = true;
+        entry.with_care(|care| {
+            let since = care.failing.as_ref().map_or(failing.since, |known| known.since);
+            news = care.failing.as_ref().is_none_or(|known| known.code != failing.code);
+            care.failing = Some(Failing { since, ..failing });
+        });
+        news
     }
 
     /// The repairs a text of a pod's field had so far, and whether it was repaired already.

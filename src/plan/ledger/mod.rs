@@ -18,8 +18,8 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Acked, Refusal};
-pub use report::{Counts, Trouble};
+pub use entry::{Acked, Failing, Refusal};
+pub use report::{Counts, Standing, Trouble};
 
 use super::{Fingerprint, Fingerprinter, Moment};
 

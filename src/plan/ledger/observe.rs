@@ -228,7 +228,9 @@ impl Ledger {
         let not_due = entry.refusal().is_some_and(|r| r.total == wanted.total && now < r.retry_at);
         if held && (handed || entry.desired.is_none()) {
             entry.desired = Some(wanted.total);
-            entry.with_care_if_any(|care| care.refusal = None);
+            entry.with_care_if_any(|care| {
+                care.settle();
+            });
             return (Verdict::Suppressed, None);
         }
         if handed && !resend {
@@ -265,6 +267,8 @@ fn without_host(entry: &mut Entry, source: Source) -> (Verdict, Option<Fingerpri
     }
     entry.desired = None;
     entry.life = Life::Unscheduled;
-    entry.with_care_if_any(|care| care.refusal = None);
+    entry.with_care_if_any(|care| {
+        care.settle();
+    });
     (Verdict::Waiting, None)
 }

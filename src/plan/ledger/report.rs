@@ -25,7 +25,18 @@ pub struct Counts {
     pub degraded: usize,
 }
 
-/// A record that is refused, or written otherwise than the storage has it.
+/// What is the matter with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Refused: not recorded until its document changes, but for an attempt an hour.
+    Rejected,
+    /// It has failed many times for a reason that should pass, and is tried every few seconds.
+    Retrying,
+    /// Recorded, with a field otherwise than the storage has it.
+    Degraded,
+}
+
+/// A record that is refused, fails, or is written otherwise than the storage has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Which pod.
@@ -34,8 +45,8 @@ pub struct Trouble {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Refused as a whole (else: recorded with a field repaired).
-    pub rejected: bool,
+    /// What is the matter.
+    pub standing: Standing,
     /// Which field, if one is named.
     pub field: Option<Field>,
     /// The CMDB's code; 0 where this service decided.
@@ -72,16 +83,16 @@ impl Ledger {
         counts.pending == 0 && counts.extra == 0
     }
 
-    /// Everything refused or repaired.
+    /// Everything refused, failing or repaired.
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         for entry in self.index.iter() {
             let Some(care) = &entry.care else { continue };
-            let trouble = |rejected, field, code, message, since| Trouble {
+            let trouble = |standing, field, code, message, since| Trouble {
                 uuid: entry.uuid().to_owned(),
                 namespace: entry.namespace().to_owned(),
                 name: entry.name().to_owned(),
-                rejected,
+                standing,
                 field,
                 code,
                 message,
@@ -89,15 +100,26 @@ impl Ledger {
             };
             if let Some(refusal) = &care.refusal {
                 let message = refusal.message.clone();
-                troubles.push(trouble(true, refusal.field, refusal.code, message, Some(refusal.since)));
+                let since = Some(refusal.since);
+                troubles.push(trouble(Standing::Rejected, refusal.field, refusal.code, message, since));
+            }
+            if let Some(failing) = &care.failing {
+                let (message, since) = (failing.message.clone(), Some(failing.since));
+                troubles.push(trouble(Standing::Retrying, None, failing.code, message, since));
             }
             for repair in &care.repairs {
                 let message = format!("the CMDB refused the field as it is; {}", repair.repairs);
-                troubles.push(trouble(false, Some(repair.field), repair.code, message, Some(repair.since)));
+                troubles.push(trouble(
+                    Standing::Degraded,
+                    Some(repair.field),
+                    repair.code,
+                    message,
+                    Some(repair.since),
+                ));
             }
             for field in care.shortened.iter() {
                 let message = "shortened to text_limit by leaving out whole entries".to_owned();
-                troubles.push(trouble(false, Some(field), 0, message, None));
+                troubles.push(trouble(Standing::Degraded, Some(field), 0, message, None));
             }
         }
         troubles
