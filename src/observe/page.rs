@@ -1,43 +1,56 @@
 //! The status page: one HTML document that needs nothing from elsewhere.
 //!
-//! It is whole without JavaScript and reloads itself then; with it, a small script replaces the
-//! content in place. All text from outside is escaped, and the policy lets nothing else run.
+//! The files of `page/` are put together here: the frame, the style, and a script that draws the
+//! page from the JSON of the status service and keeps it fresh. The page is the same for everyone and holds
+//! no state, so nothing from outside has to be escaped here; the script makes text nodes only. The policy
+//! lets this style and this script work, and nothing else.
+
+use std::sync::LazyLock;
 
 use crate::front::{Body, Response};
-use crate::sync::snapshot::{ClusterState, ClusterStatus, Status};
 
-const STYLE: &str = "\
-body{font:15px/1.4 system-ui,sans-serif;margin:1.5rem;color:#1b1f24;background:#fff}\
-h1{font-size:1.3rem;margin:0 0 .3rem}h2{font-size:1.05rem;margin:1.4rem 0 .4rem}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d0d7de;vertical-align:top}\
-th{font-weight:600;background:#f6f8fa}.n{text-align:right;font-variant-numeric:tabular-nums}\
-.bad{color:#a40e26;font-weight:600}.warn{color:#7a4e00;font-weight:600}.good{color:#116329}.dim{color:#57606a}\
-.problems{border-left:4px solid #a40e26;padding:.2rem 0 .2rem 2rem;margin:.5rem 0;background:#fff1f0}\
-@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}th{background:#161b22}th,td{border-color:#30363d}\
-.bad{color:#ff8182}.warn{color:#e3b341}.good{color:#56d364}.dim{color:#8d96a0}.problems{background:#2d1215}a{color:#79b8ff}}";
+const FRAME: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/style.css");
+const ENGLISH: &str = include_str!("page/text.en.json");
+const CHINESE: &str = include_str!("page/text.zh.json");
+/// In the order they need each other.
+const SCRIPTS: [&str; 8] = [
+    include_str!("page/base.js"),
+    include_str!("page/problems.js"),
+    include_str!("page/instances.js"),
+    include_str!("page/clusters.js"),
+    include_str!("page/chart.js"),
+    include_str!("page/cluster.js"),
+    include_str!("page/control.js"),
+    include_str!("page/main.js"),
+];
 
-/// Fetches the page again and puts its `main` in place of ours; says so when that fails.
-const SCRIPT: &str = "\
-setInterval(async()=>{if(document.hidden)return;const note=document.getElementById('note');\
-try{const answer=await fetch('/',{cache:'no-store'});if(!answer.ok)throw new Error('HTTP '+answer.status);\
-const next=new DOMParser().parseFromString(await answer.text(),'text/html').querySelector('main');\
-if(next)document.querySelector('main').replaceWith(next);note.textContent='';}\
-catch(error){note.textContent='No answer since '+new Date().toLocaleTimeString()+': '+error.message;}},3000);";
+/// All of it but the nonce and the language, which differ between answers.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let script = format!("const TEXT = {{en: {ENGLISH}, zh: {CHINESE}}};\n{}", SCRIPTS.join("\n"));
+    FRAME.replace("{style}", STYLE).replace("{script}", &script)
+});
 
-/// The page as an answer, under a policy that lets only our own style and script in.
-pub fn response(status: &Status) -> Response {
+/// The page as an answer, in the language that `accept_language`, the request's header, prefers.
+pub fn response(accept_language: Option<&str>) -> Response {
     let Some(nonce) = nonce() else {
         return Response::error(500, "internal", "the system gives no random numbers");
     };
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
+    let language = if prefers_chinese(accept_language.unwrap_or_default()) { "zh-CN" } else { "en" };
+    let page = PAGE.replace("{nonce}", &nonce).replace("{lang}", language);
     Response {
         status: 200,
         content_type: "text/html; charset=utf-8",
-        headers: vec![("content-security-policy", policy), ("referrer-policy", "no-referrer".into())],
-        body: Body::Bytes(html(status, &nonce).into_bytes()),
+        headers: vec![
+            ("content-security-policy", policy),
+            ("referrer-policy", "no-referrer".into()),
+            ("vary", "accept-language".into()),
+        ],
+        body: Body::Bytes(page.into_bytes()),
     }
 }
 
@@ -48,160 +61,113 @@ fn nonce() -> Option<String> {
     Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn html(status: &Status, nonce: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{title}</title><style nonce=\"{nonce}\">{STYLE}</style>\
-         <noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript></head>\n\
-         <body><p id=\"note\" class=\"bad\" role=\"status\"></p>\n<main>{main}</main>\n\
-         <script nonce=\"{nonce}\">{SCRIPT}</script></body></html>\n",
-        title = escape(&format!("{} · Pod synchronizer", status.instance)),
-        main = main(status),
-    )
-}
-
-fn main(status: &Status) -> String {
-    let readiness =
-        if status.ready { "<span class=good>ready</span>" } else { "<span class=bad>not ready</span>" };
-    let mut html = format!(
-        "<h1>Pods of bcs-storage in the CMDB: {readiness}</h1><p class=dim>{} · version {} · {} · {} · coordination {} · \
-         since {} · <a href=\"/api/v1/status\">JSON</a></p>",
-        escape(&status.instance),
-        escape(status.version),
-        escape(status.mode),
-        escape(status.role),
-        escape(status.coordination.state),
-        escape(&status.started_at),
-    );
-    html.push_str(&problems(status));
-    html.push_str(&clusters(&status.clusters));
-    html
-}
-
-/// What is wrong comes first: of the instance, then of its clusters what readiness does not name.
-fn problems(status: &Status) -> String {
-    let of_instance = status.problems.iter().map(|problem| escape(problem));
-    let of_clusters = status.clusters.iter().filter_map(|cluster| {
-        let error = cluster.last_error.as_ref()?;
-        if status.problems.iter().any(|problem| problem.contains(error)) {
-            return None;
-        }
-        Some(format!("{}: {}", escape(&cluster.cluster_id), escape(error)))
-    });
-    let items: String = of_instance.chain(of_clusters).map(|problem| format!("<li>{problem}</li>")).collect();
-    if items.is_empty() { String::new() } else { format!("<h2>Problems</h2><ul class=problems>{items}</ul>") }
-}
-
-/// The most troubled first, then by name.
-fn clusters(clusters: &[ClusterStatus]) -> String {
-    if clusters.is_empty() {
-        return "<h2>Clusters</h2><p>This instance has no clusters.</p>".into();
-    }
-    let mut sorted: Vec<&ClusterStatus> = clusters.iter().collect();
-    sorted.sort_by_key(|cluster| (trouble(cluster.state), &cluster.cluster_id));
-    let rows: String = sorted.into_iter().map(row).collect();
-    format!(
-        "<h2>Clusters ({})</h2><table><thead><tr><th>Cluster</th><th>State</th><th class=n>Business</th>\
-         <th class=n>Storage</th><th class=n>CMDB</th><th class=n>Pending</th><th class=n>Rejected</th>\
-         <th class=n>Degraded</th><th class=n>Unscheduled</th><th>Watch</th><th>Last full sync</th>\
-         <th class=n>Held back deletes</th></tr></thead><tbody>{rows}</tbody></table>",
-        clusters.len()
-    )
-}
-
-/// Rank of a state, and with it its colour.
-fn trouble(state: ClusterState) -> u8 {
-    match state {
-        ClusterState::Degraded => 0,
-        ClusterState::Suspended => 1,
-        ClusterState::Paused => 2,
-        ClusterState::Waiting => 3,
-        ClusterState::Syncing => 4,
-        ClusterState::Stopping => 5,
-        ClusterState::Live => 6,
-    }
-}
-
-fn row(cluster: &ClusterStatus) -> String {
-    let class = match trouble(cluster.state) {
-        0..=1 => "bad",
-        2..=5 => "warn",
-        _ => "good",
+/// Whether Chinese is wanted more than English (RFC 9110, 12.5.4); of equals the first one counts.
+fn prefers_chinese(accept_language: &str) -> bool {
+    let weight_of = |wanted: &str| {
+        let ranges = accept_language.split(',').enumerate();
+        let weights = ranges.filter_map(|(place, range)| {
+            let (tag, parameter) = range.split_once(';').unwrap_or((range, "q=1"));
+            let main = tag.trim().split('-').next()?;
+            let weight: f64 = parameter.trim().strip_prefix("q=")?.parse().ok()?;
+            (main.eq_ignore_ascii_case(wanted) && weight > 0.0).then_some((weight, usize::MAX - place))
+        });
+        weights.max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
     };
-    let state = serde_json::to_value(cluster.state).unwrap_or_default();
-    let path: String =
-        percent_encoding::utf8_percent_encode(&cluster.cluster_id, percent_encoding::NON_ALPHANUMERIC)
-            .collect();
-    let mut row = format!(
-        "<tr><td><a href=\"/api/v1/clusters/{path}\">{}</a> <span class=dim>{}</span></td><td class={class}>{}</td>\
-         <td class=n>{}</td>",
-        escape(&cluster.cluster_id),
-        escape(cluster.kind),
-        escape(state.as_str().unwrap_or_default()),
-        cluster.bk_biz_id,
-    );
-    let pods = &cluster.pods;
-    let refused = format!("/api/v1/clusters/{path}/rejected");
-    row.extend([
-        number(pods.storage),
-        number(pods.cmdb),
-        number(pods.pending),
-        trouble_number(pods.rejected, &refused),
-        trouble_number(pods.degraded, &refused),
-        number(pods.unscheduled),
-        format!("<td>{}</td><td>{}</td>", watch(cluster), full_sync(cluster)),
-        trouble_number(cluster.full_sync.held_back_deletes, &format!("/api/v1/clusters/{path}")),
-    ]);
-    row.push_str("</tr>");
-    row
-}
-
-fn number(count: usize) -> String {
-    format!("<td class=n>{count}</td>")
-}
-
-/// A number that should be 0, with a link to what is behind it.
-fn trouble_number(count: usize, link: &str) -> String {
-    match count {
-        0 => number(count),
-        _ => format!("<td class=\"n warn\"><a href=\"{link}\">{count}</a></td>"),
+    match (weight_of("zh"), weight_of("en")) {
+        (Some(chinese), Some(english)) => chinese > english,
+        (chinese, _) => chinese.is_some(),
     }
 }
 
-fn watch(cluster: &ClusterStatus) -> String {
-    match (cluster.watch.connected, cluster.watch.last_event_seconds_ago) {
-        (false, _) => "<span class=bad>not connected</span>".into(),
-        (true, Some(seconds)) => format!("event {seconds:.0} s ago"),
-        (true, None) => "connected, no event yet".into(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
 
-fn full_sync(cluster: &ClusterStatus) -> String {
-    let sync = &cluster.full_sync;
-    let class = if sync.last_outcome == "ok" { "good" } else { "warn" };
-    let mut text = format!("<span class={class}>{}</span>", escape(sync.last_outcome));
-    if let Some(at) = &sync.last_finished_at {
-        text.push_str(&format!(" {}", escape(at)));
+    fn words(text: &str) -> BTreeMap<String, String> {
+        serde_json::from_str(text).unwrap()
     }
-    if let Some(seconds) = sync.last_duration_seconds {
-        text.push_str(&format!(" ({seconds:.1} s)"));
-    }
-    text
-}
 
-/// Text as HTML, in content and in quoted attributes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(character),
+    /// The `{names}` in a text.
+    fn places(text: &str) -> Vec<&str> {
+        let mut places: Vec<&str> =
+            text.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+        places.sort_unstable();
+        places
+    }
+
+    #[test]
+    fn the_language_is_the_one_the_browser_prefers() {
+        for (header, chinese) in [
+            ("", false),
+            ("zh-CN,zh;q=0.9,en;q=0.8", true),
+            ("en-GB,en;q=0.9,zh;q=0.8", false),
+            ("fr, zh-TW;q=0.3", true),
+            ("en;q=0.5, ZH;q=0.6", true),
+            ("zh, en", true),
+            ("zh;q=0", false),
+            ("de", false),
+            ("zh;q=nonsense, \u{1f600};;", false),
+        ] {
+            assert_eq!(prefers_chinese(header), chinese, "{header}");
         }
     }
-    escaped
+
+    #[test]
+    fn both_languages_say_everything_with_the_same_values() {
+        let (english, chinese) = (words(ENGLISH), words(CHINESE));
+        assert_eq!(english.keys().collect::<Vec<_>>(), chinese.keys().collect::<Vec<_>>());
+        for (key, text) in &english {
+            assert_eq!(places(text), places(&chinese[key]), "{key}");
+            assert!(!text.is_empty() && !chinese[key].is_empty(), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_text_the_scripts_ask_for_exists() {
+        let english = words(ENGLISH);
+        let script = SCRIPTS.join("\n");
+        // A key that is put together ends with a dot; its parts are in a table of their own.
+        let call = regex::Regex::new(r#"\bt\("([a-z_.]+[a-z])""#).unwrap();
+        let asked: Vec<&str> =
+            call.captures_iter(&script).map(|found| found.get(1).unwrap().as_str()).collect();
+        assert!(asked.len() > 60, "{}", asked.len());
+        for key in asked {
+            assert!(english.contains_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_kind_of_problem_says_what_to_do() {
+        let english = words(ENGLISH);
+        for key in english.keys().filter_map(|key| key.strip_prefix("problem.")) {
+            assert!(english.contains_key(&format!("advice.{key}")), "{key}");
+            assert!(SCRIPTS[1].contains(&format!("{key}: \"")), "{key} has no rank");
+        }
+    }
+
+    #[test]
+    fn the_scripts_never_parse_markup_and_bring_no_style_of_their_own() {
+        let script = SCRIPTS.join("\n");
+        for forbidden in
+            ["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "</script", "http://"]
+        {
+            let found = script.replace("http://www.w3.org/2000/svg", "").contains(forbidden);
+            assert!(!found, "{forbidden}");
+        }
+        assert!(!ENGLISH.contains("</") && !CHINESE.contains("</"));
+    }
+
+    #[test]
+    fn nothing_is_left_to_be_filled_in_and_nothing_is_fetched_from_elsewhere() {
+        let Body::Bytes(page) = response(Some("zh")).body else { panic!("not a stream") };
+        let page = String::from_utf8(page).unwrap();
+        for left in ["{nonce}", "{lang}", "{style}", "{script}"] {
+            assert!(!page.contains(left), "{left}");
+        }
+        assert!(page.starts_with("<!DOCTYPE html>\n<html lang=\"zh-CN\">"));
+        let (head, body) = page.split_once("<script").unwrap();
+        assert!(!head.contains(" src=") && !body.contains(" src=\""));
+        assert_eq!(page.matches("<script").count(), 1);
+    }
 }

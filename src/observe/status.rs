@@ -127,7 +127,7 @@ impl Routes {
             return response;
         }
         match route {
-            Route::Page => page::response(&self.source.status()),
+            Route::Page => page::response(request.header("accept-language")),
             Route::Health => health(&self.source.health()),
             Route::Ready => health(&self.source.readiness()),
             Route::Status => Response::json(200, &self.source.status()),
@@ -138,7 +138,10 @@ impl Routes {
                 None => unknown(&id),
             },
             Route::Rejected(id) => match self.source.rejected(&id) {
-                Some(rejected) => Response::json(200, &json!({"cluster_id": id, "rejected": rejected})),
+                Some(mut rejected) => {
+                    rejected.truncate(limit(&request.query));
+                    Response::json(200, &json!({"cluster_id": id, "rejected": rejected}))
+                }
                 None => unknown(&id),
             },
             Route::History(id) => match self.source.history(&id) {
@@ -161,6 +164,12 @@ impl Routes {
             ControlOutcome::UnknownCluster => unknown(id),
         }
     }
+}
+
+/// The most entries a query like `limit=200` wants; without one, all.
+fn limit(query: &str) -> usize {
+    let wanted = query.split('&').find_map(|part| part.strip_prefix("limit="));
+    wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(usize::MAX)
 }
 
 fn health(health: &Health) -> Response {
@@ -188,6 +197,19 @@ fn deny(denied: &Denied) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_is_no_number_limits_nothing() {
+        for (query, expected) in [
+            ("", usize::MAX),
+            ("limit=5", 5),
+            ("a=1&limit=0", 0),
+            ("limit=-1", usize::MAX),
+            ("limit=", usize::MAX),
+        ] {
+            assert_eq!(limit(query), expected, "{query}");
+        }
+    }
 
     #[test]
     fn paths_mean_what_the_interface_says() {

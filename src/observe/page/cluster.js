@@ -1,0 +1,88 @@
+// The page of one cluster: its state, its last hour, what the CMDB refused, what changed last.
+
+const REJECTED_SHOWN = 200;
+
+function plainTable(heads, lines, name) {
+  return el("div", { class: "sheet" }, el("table", {},
+    el("thead", {}, el("tr", {}, heads.map((key, at) => el("th", { scope: "col", class: at ? name : null }, t(key))))),
+    el("tbody", {}, lines.map((line) => el("tr", {}, line.map((cell, at) => el("td", { class: at ? name ?? "text" : "nowrap" }, cell)))))));
+}
+
+/** The page's frame; its parts are filled by `updateCluster`. */
+function clusterPage(id) {
+  const part = (name, title) => [title ? el("h2", {}, t(title)) : null, el("div", { id: name })];
+  return [
+    el("p", { class: "title" }, el("a", { href: "#/" }, "← " + t("back"))),
+    el("div", { class: "title" }, el("h2", { id: "cluster-title", tabIndex: -1 }, id), el("span", { id: "cluster-state" }),
+      el("div", { class: "buttons", id: "controls" })),
+    ...part("cluster-problems"), ...part("facts"), ...part("chart", "chart"),
+    ...part("rejected", "rejected.title"), ...part("changes", "changes.title"),
+  ];
+}
+
+function updateCluster(id, cluster, history, rejected, fleet) {
+  if (!cluster) {
+    const holder = fleet?.workers.find((worker) => worker.clusters.includes(id))?.instance;
+    show(byId("cluster-problems"), { holder }, () => el("p", { class: "problem" },
+      t("not_here", { id }) + " " + (holder ? t("held_by", { instance: holder }) : t("not_here_todo"))));
+    for (const part of ["controls", "facts", "chart", "rejected", "changes", "cluster-state"]) show(byId(part), null, () => null);
+    return;
+  }
+  show(byId("cluster-state"), cluster.state, statePill);
+  const { held_back_deletes: held } = cluster.full_sync;
+  show(byId("controls"), { id, paused: cluster.state === "paused", held, waiting: cluster.state === "waiting" }, controls);
+  const groups = problemsOf(cluster).map(({ kind, message }) => ({ kind, messages: message ? [message] : [], clusters: [] }));
+  show(byId("cluster-problems"), groups, () => problemList(groups, true));
+  updateFacts(facts(cluster));
+  if (history) {
+    show(byId("chart"), history, historyChart);
+    show(byId("changes"), history.changes, changeTable);
+  }
+  if (rejected) show(byId("rejected"), { rejected, all: cluster.pods.rejected + cluster.pods.degraded }, rejectedTable);
+}
+
+/** Everything worth a line, by section: `[title, [[name, value]…]]`. */
+function facts(cluster) {
+  const { pods, watch, full_sync: sync, senders } = cluster;
+  const three = (of) => [of.created, of.updated, of.deleted].map(number).join(" / ");
+  const events = watch.events.add + watch.events.change + watch.events.delete;
+  return [
+    ["facts.pods", [["storage", number(pods.storage)], ["cmdb", number(pods.cmdb)], ["facts.pending", number(pods.pending)],
+      ["rejected", number(pods.rejected)], ["facts.degraded", number(pods.degraded)], ["facts.unscheduled", number(pods.unscheduled)]]],
+    ["facts.watch", [["facts.connected", t(watch.connected ? "connected" : "disconnected")], ["facts.last_event", ago(watch.last_event_seconds_ago)],
+      ["facts.events", number(events)], ["facts.suppressed", number(watch.events.suppressed)],
+      ["facts.reconnects", number(watch.reconnects)], ["facts.missed", number(watch.missed)]]],
+    ["facts.sync", [["facts.outcome", t("outcome." + sync.last_outcome)], ["facts.finished", ago(secondsSince(sync.last_finished_at))],
+      ["facts.took", span(sync.last_duration_seconds)], ["facts.changes", three(sync)], ["facts.held", number(sync.held_back_deletes)]]],
+    ["facts.senders", [["facts.written", three(senders)], ["lag", span(cluster.lag_seconds)], ["facts.queued", number(queue(cluster))],
+      ["facts.in_flight", number(senders.in_flight)], ["facts.retries", number(senders.retries)]]],
+    ["facts.cluster", [["business", String(cluster.bk_biz_id)], ["facts.project", cluster.project_id], ["facts.kind", cluster.kind]]],
+  ];
+}
+
+function updateFacts(sections) {
+  const names = sections.map(([title, lines]) => [title, lines.map(([name]) => name)]);
+  show(byId("facts"), names, () => el("div", { class: "facts" }, names.map(([title, lines]) => el("section", {},
+    el("h3", {}, t(title)), el("dl", {}, lines.flatMap((name) => [el("dt", {}, t(name)), el("dd")]))))));
+  const values = sections.flatMap(([, lines]) => lines.map(([, value]) => value));
+  byId("facts").querySelectorAll("dd").forEach((place, at) => setText(place, values[at]));
+}
+
+function rejectedTable({ rejected, all }) {
+  if (!rejected.length) return el("p", { class: "empty" }, t("rejected.none"));
+  const heads = ["rejected.pod", "rejected.kind", "rejected.field", "rejected.code", "rejected.why", "rejected.since"];
+  const lines = rejected.map((record) => [podName(record), t("kind." + record.kind), record.field || "–",
+    record.code ? String(record.code) : "–", record.message, clockTime(record.since)]);
+  const first = all > rejected.length ? el("p", { class: "dim" }, t("rejected.first", { shown: number(rejected.length), count: number(all) })) : null;
+  return [first, plainTable(heads, lines)];
+}
+
+function changeTable(changes) {
+  if (!changes.length) return el("p", { class: "empty" }, t("changes.none"));
+  const heads = ["changes.when", "changes.action", "changes.pod", "changes.why"];
+  const lines = changes.map((change) => [clockTime(change.time), t("action." + change.action), podName(change),
+    change.proof ?? (change.lag_seconds == null ? t("by_full_sync") : span(change.lag_seconds))]);
+  return plainTable(heads, lines);
+}
+
+const podName = ({ namespace, name, uuid }) => el("span", { title: uuid }, namespace + "/" + name);
