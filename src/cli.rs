@@ -7,7 +7,7 @@ use crate::config::{
     CONTAINER_SERVER, Fallback, Key, Kind, Program, SYNCHRONIZER, Sources, environment_of_process,
 };
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -18,8 +18,14 @@ use std::path::PathBuf;
 pub enum Command {
     /// The service.
     Run(Sources),
-    /// Say whether the configuration is good.
-    CheckConfig(Sources),
+    /// Say whether the configuration is good, and perhaps what each peer answers.
+    CheckConfig(Sources, CheckArgs),
+    /// Say what a full sync would change.
+    Diff(Sources, SelectionArgs),
+    /// One full sync without the service.
+    Sync(Sources, SyncArgs),
+    /// Delete every record of a cluster from a business.
+    Purge(Sources, PurgeArgs),
     /// The CMDB's container server.
     ContainerServer(Sources),
     /// A copy of its database.
@@ -32,6 +38,72 @@ pub enum Command {
     Completions(clap_complete::Shell),
     /// The man page of the program, or of one command.
     Man(Option<String>),
+}
+
+/// How a command prints its results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object, stable: fields are added, never renamed.
+    Json,
+}
+
+/// Flags of `check-config`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckArgs {
+    /// Also ask ZooKeeper, bcs-storage, CMDB and the source of clusters, and say what each answered
+    #[arg(long)]
+    pub connect: bool,
+    /// How to print what the peers answered
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, requires = "connect")]
+    pub output: Output,
+}
+
+/// Which clusters a command is about.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectionArgs {
+    /// A cluster; repeat it for several. Without: every cluster of the inventory
+    #[arg(long = "cluster", value_name = "ID")]
+    pub clusters: Vec<String>,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    /// Requests a second to each side at most
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub qps: u32,
+}
+
+/// Flags of `sync`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncArgs {
+    /// A cluster; repeat it for several. Without: every cluster of the inventory
+    #[arg(long = "cluster", value_name = "ID")]
+    pub clusters: Vec<String>,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    /// Also carry out deletes that the delete guard would hold back; look at `diff` before
+    #[arg(long)]
+    pub approve_deletes: bool,
+}
+
+/// Flags of `purge`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgeArgs {
+    /// The cluster whose records go
+    #[arg(long, value_name = "ID")]
+    pub cluster: String,
+    /// The business they are deleted from
+    #[arg(long, value_name = "BIZ", value_parser = clap::value_parser!(i64).range(1..))]
+    pub biz: i64,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// Flags of `sandbox`.
@@ -84,8 +156,16 @@ struct Line {
 enum Verb {
     /// The service (the default)
     Run,
-    /// Check the configuration, print every problem at once; exit 0 if it is good, 2 if not
-    CheckConfig,
+    /// Check the configuration, print every problem at once; exit 0 if it is good, 2 if not, 1 if a
+    /// peer that --connect asked failed
+    CheckConfig(CheckArgs),
+    /// Read both sides, write nothing, and print what a full sync would change; exit 0 without
+    /// drift, 3 with drift, 1 if a side could not be read
+    Diff(SelectionArgs),
+    /// One full sync without the service; exit 0, or 1 if anything failed or was left undone
+    Sync(SyncArgs),
+    /// Delete every record of a cluster from a business; asks before it does; exit 0, or 1
+    Purge(PurgeArgs),
     /// The CMDB's container server: keeps the Pod records and answers questions about them
     ContainerServer {
         #[command(subcommand)]
@@ -102,7 +182,7 @@ enum Verb {
     /// Print the man page, of the program or of one command
     Man {
         /// Which command
-        #[arg(value_parser = ["run", "check-config", "container-server", "sandbox"])]
+        #[arg(value_parser = ["run", "check-config", "diff", "sync", "purge", "container-server", "sandbox"])]
         command: Option<String>,
     },
 }
@@ -137,7 +217,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
     let sources = Sources { file: line.config, environment: environment_of_process(), flags };
     Ok(match line.verb {
         None | Some(Verb::Run) => Command::Run(sources),
-        Some(Verb::CheckConfig) => Command::CheckConfig(sources),
+        Some(Verb::CheckConfig(flags)) => Command::CheckConfig(sources, flags),
+        Some(Verb::Diff(flags)) => Command::Diff(sources, flags),
+        Some(Verb::Sync(flags)) => Command::Sync(sources, flags),
+        Some(Verb::Purge(flags)) => Command::Purge(sources, flags),
         Some(Verb::ContainerServer { action }) => match action {
             None => Command::ContainerServer(sources),
             Some(ContainerAction::Backup { file }) => Command::ContainerBackup(sources, file),
@@ -177,6 +260,9 @@ fn definition() -> clap::Command {
         .args(only_container.map(|key| key_flag(&CONTAINER_SERVER, key).hide(true)))
         .mut_subcommand("run", |command| with_keys(command, &SYNCHRONIZER))
         .mut_subcommand("check-config", |command| with_keys(command, &SYNCHRONIZER))
+        .mut_subcommand("diff", |command| with_keys(command, &SYNCHRONIZER))
+        .mut_subcommand("sync", |command| with_keys(command, &SYNCHRONIZER))
+        .mut_subcommand("purge", |command| with_keys(command, &SYNCHRONIZER))
         .mut_subcommand("container-server", |command| {
             with_keys(command, &CONTAINER_SERVER)
                 .mut_subcommands(|action| with_keys(action, &CONTAINER_SERVER))
@@ -271,7 +357,7 @@ mod tests {
 
     fn check(line: &str, wanted: &[(&str, &str)]) {
         let (Command::Run(sources)
-        | Command::CheckConfig(sources)
+        | Command::CheckConfig(sources, _)
         | Command::ContainerServer(sources)
         | Command::ContainerCheck(sources)) = command(line)
         else {
@@ -301,7 +387,7 @@ mod tests {
         check("--database x container-server --users a,b", &[("database", "x"), ("users", "a,b")]);
         check("container-server --database x check --v 4", &[("database", "x"), ("v", "4")]);
         for line in ["-f x run", "run --config x", "check-config -f x", "-f x"] {
-            let (Command::Run(sources) | Command::CheckConfig(sources)) = command(line) else {
+            let (Command::Run(sources) | Command::CheckConfig(sources, _)) = command(line) else {
                 panic!("{line}")
             };
             assert_eq!(sources.file, Some(PathBuf::from("x")), "{line}");
@@ -331,9 +417,30 @@ mod tests {
         {
             assert_eq!(exit_code(line), 2, "{line}");
         }
+        for line in
+            ["purge", "purge --cluster x", "purge --cluster x --biz 0", "diff --qps 0", "sync --output x"]
+        {
+            assert_eq!(exit_code(line), 2, "{line}");
+        }
         for line in ["--help", "-h", "--version", "sandbox --help", "help container-server"] {
             assert_eq!(exit_code(line), 0, "{line}");
         }
+    }
+
+    #[test]
+    fn commands_on_clusters_take_flags_and_keys() {
+        let Command::Diff(sources, flags) = command("diff --cluster a --cluster b --v 4 --output json")
+        else {
+            panic!()
+        };
+        assert_eq!((flags.clusters, flags.output), (vec!["a".to_owned(), "b".to_owned()], Output::Json));
+        assert_eq!(sources.flags, [("v".to_owned(), "4".to_owned())]);
+        let Command::Sync(_, flags) = command("sync --approve-deletes") else { panic!() };
+        assert!(flags.approve_deletes && flags.clusters.is_empty());
+        let Command::Purge(_, flags) = command("--zk= purge --cluster a --biz 7 --yes") else { panic!() };
+        assert_eq!((flags.cluster.as_str(), flags.biz, flags.yes), ("a", 7, true));
+        let Command::CheckConfig(_, flags) = command("check-config --connect") else { panic!() };
+        assert!(flags.connect);
     }
 
     #[test]

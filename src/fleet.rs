@@ -4,9 +4,10 @@
 //! other.
 
 use crate::config::BaseUrl;
+use crate::coordination::layout::{self, ClusterNode};
 use crate::coordination::{
-    AssignmentView, Coordination, CoordinationStatus, Discovery, Feed, Lock, Locks, Role, ServerInfo,
-    Servers, Session, Standalone, read_assignment,
+    AssignmentView, CallError, Client, Coordination, CoordinationStatus, Discovery, Feed, Lock, Locks, Role,
+    ServerInfo, Servers, Session, Standalone, read_assignment,
 };
 use crate::model::Cluster;
 use crate::storage::Addresses;
@@ -77,6 +78,21 @@ impl Guest {
         self.locks.acquire(cluster_id)
     }
 
+    /// Gives a lock back. Call it once nothing is written for the cluster any more.
+    pub fn release(&self, cluster_id: &str) {
+        self.locks.release(cluster_id);
+    }
+
+    /// No record of the cluster is left in that business: it is not shown as one to be cleaned any
+    /// more, and a cluster that left the inventory is forgotten.
+    ///
+    /// # Errors
+    /// ZooKeeper does not take the change, in words.
+    pub fn forget(&self, cluster_id: &str, bk_biz_id: i64) -> Result<(), String> {
+        let client = self.session.client().ok_or("ZooKeeper: the session is over")?;
+        forget(&client, cluster_id, bk_biz_id).map_err(|error| error.to_string())
+    }
+
     /// What is wrong, in words.
     pub fn problem(&self) -> Option<String> {
         self.session.problem()
@@ -92,6 +108,26 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Takes a business off the node of a cluster, or the node away.
+fn forget(client: &Client, cluster_id: &str, bk_biz_id: i64) -> Result<(), CallError> {
+    let path = layout::child(layout::CLUSTERS, cluster_id);
+    let (data, stat) = match client.read(&path, false) {
+        Err(CallError::NoNode(_)) => return Ok(()),
+        found => found?,
+    };
+    let Ok(mut node) = ClusterNode::parse(cluster_id, &data) else { return Ok(()) };
+    let before = node.previous_bk_biz_ids.len();
+    node.previous_bk_biz_ids.retain(|biz| *biz != bk_biz_id);
+    let left = !node.left_since.is_empty() && node.bk_biz_id == bk_biz_id;
+    if left && node.previous_bk_biz_ids.is_empty() {
+        client.delete(&path, Some(stat.version))
+    } else if node.previous_bk_biz_ids.len() < before {
+        client.write(&path, &node.encode(), Some(stat.version)).map(drop)
+    } else {
+        Ok(())
     }
 }
 

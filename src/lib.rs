@@ -51,6 +51,7 @@
 //! | [`fleet`] | those three put together, behind one face |
 //! | [`sync`] | the threads: controller, one reconciler per cluster, its senders |
 //! | [`service`] | puts all of this together, the only place that knows every part |
+//! | [`commands`] | `diff`, `sync`, `purge`, `check-config --connect`: work that ends |
 //! | [`observe`] | status page, JSON, health, metrics |
 //! | [`front`] | the guarded listener that owns every port |
 //! | [`http`] | outgoing HTTP and TLS |
@@ -87,6 +88,7 @@ pub mod assignment;
 mod boottime;
 pub mod cli;
 pub mod cmdb;
+pub mod commands;
 pub mod config;
 pub mod container_server;
 pub mod convert;

@@ -1,8 +1,8 @@
 //! Arguments, then configuration, then command; exit codes are decided here.
 
-use bcs_bkcmdb_synchronizer::cli::{self, Command};
+use bcs_bkcmdb_synchronizer::cli::{self, CheckArgs, Command};
 use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Loaded, Problems, Sources};
-use bcs_bkcmdb_synchronizer::{container_server, logging, sandbox, service};
+use bcs_bkcmdb_synchronizer::{commands, container_server, logging, sandbox, service};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -28,7 +28,10 @@ fn usage(message: clap::Error) -> i32 {
 fn execute(command: Command) -> i32 {
     match command {
         Command::Run(sources) => with(Config::load(&sources), |config| config.v, service::run),
-        Command::CheckConfig(sources) => check(Config::load(&sources)),
+        Command::CheckConfig(sources, flags) => check(Config::load(&sources), &flags),
+        Command::Diff(sources, flags) => work(&sources, |config| commands::diff(&config, &flags)),
+        Command::Sync(sources, flags) => work(&sources, |config| commands::sync(&config, &flags)),
+        Command::Purge(sources, flags) => work(&sources, |config| commands::purge(&config, &flags)),
         Command::ContainerServer(sources) => container(&sources, container_server::run),
         Command::ContainerBackup(sources, file) => {
             container(&sources, |config| container_server::run_backup(config, &file))
@@ -63,11 +66,22 @@ fn with<T>(loaded: Result<Loaded<T>, Problems>, v: fn(&T) -> i64, run: impl FnOn
     })
 }
 
+/// A command that does its work and ends: its results are what to read, not its log.
+fn work(sources: &Sources, run: impl FnOnce(Config) -> i32) -> i32 {
+    with(Config::load(sources), |config| commands::log_level(config.v), run)
+}
+
 /// `check-config`.
-fn check<T>(loaded: Result<Loaded<T>, Problems>) -> i32 {
-    loaded.map_or_else(bad, |Loaded { warnings, .. }| {
-        let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-        code(writeln!(io::stdout(), "{warnings}configuration is good"))
+fn check(loaded: Result<Loaded<Config>, Problems>, flags: &CheckArgs) -> i32 {
+    loaded.map_or_else(bad, |Loaded { warnings, config }| {
+        for warning in &warnings {
+            eprintln!("warning: {warning}");
+        }
+        if flags.connect {
+            logging::start(commands::log_level(config.v));
+            return commands::check_peers(&config, flags.output);
+        }
+        code(writeln!(io::stdout(), "configuration is good"))
     })
 }
 

@@ -87,7 +87,7 @@ struct State {
 
 /// Request counters per peer.
 #[derive(Clone, Default)]
-struct Requests {
+pub(crate) struct Requests {
     cmdb: Arc<RequestStats>,
     storage: Arc<RequestStats>,
     paas: Arc<RequestStats>,
@@ -229,7 +229,7 @@ fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError
 
 // ---- the parts -----------------------------------------------------------------------------
 
-fn peers(
+pub(crate) fn peers(
     config: &Config,
     discovery: Option<Arc<Discovery>>,
     requests: &Requests,
@@ -288,7 +288,7 @@ fn coordination(config: &Config, info: ServerInfo, feed: Feed) -> Result<Arc<dyn
 }
 
 /// How this instance registers (protocol.md 5).
-fn server_info(config: &Config, listening: SocketAddr, metric_port: u16) -> ServerInfo {
+pub(crate) fn server_info(config: &Config, listening: SocketAddr, metric_port: u16) -> ServerInfo {
     let scheme = if config.server_tls == TlsFiles::default() { "http" } else { "https" };
     ServerInfo {
         ip: config.address.to_string(),
@@ -308,7 +308,7 @@ fn hostname() -> String {
     name.trim().to_owned()
 }
 
-fn servers(config: &Config, hosts: &[String]) -> Servers {
+pub(crate) fn servers(config: &Config, hosts: &[String]) -> Servers {
     Servers {
         hosts: hosts.to_vec(),
         user: config.zk_user.clone(),
@@ -324,7 +324,7 @@ fn discovery(config: &Config) -> io::Result<Option<Arc<Discovery>>> {
 }
 
 /// The inventory: its source, its filter, and how far to believe it.
-fn feed(config: &Config, requests: &Requests) -> Result<Feed, StartError> {
+pub(crate) fn feed(config: &Config, requests: &Requests) -> Result<Feed, StartError> {
     let filter = Filter::new(&config.include_clusters, &config.exclude_clusters)?;
     let interval = config.cluster_pull_interval;
     let (mut source, confirmation, interval): (Box<dyn Source>, _, _) = match &config.task_manager_type {

@@ -37,7 +37,7 @@ use jiff::tz::TimeZone;
 use crate::config::Config;
 use crate::model::{ClusterKind, DeletedPod, Field, FieldKind, Modules, Observation, ObservedPod, PodRecord};
 use envelope::{Document, Envelope, Identified};
-pub use repair::Repairs;
+pub use repair::{Repairs, accounts_for};
 
 /// The configuration a conversion depends on; keys of interface.md 2.
 #[derive(Clone, Debug)]

@@ -9,6 +9,8 @@ use std::fmt;
 
 /// Bytes the CMDB takes in a long text field (protocol.md 2).
 pub const LONG_TEXT_LIMIT: usize = 2000;
+/// Bytes the CMDB takes in any other text field (protocol.md 2).
+const CHAR_TEXT_LIMIT: usize = 256;
 /// Code of a text that is too long (protocol.md 2).
 const TOO_LONG: i64 = 1_199_015;
 /// Code of a text that its pattern refuses (protocol.md 2).
@@ -71,6 +73,28 @@ impl fmt::Display for Repairs {
     }
 }
 
+/// Whether `stored` is what the repairs leave of `wanted`, a text the CMDB would not take: then a
+/// record that holds it is as equal as it can be.
+pub fn accounts_for(field: Field, wanted: &str, stored: &str) -> bool {
+    if field.required() || wanted == stored {
+        return false;
+    }
+    let dropping = Repairs { drop_entries: true, ..Repairs::default() };
+    match field.kind() {
+        FieldKind::Long => {
+            let short = Repairs { shorten: true, ..Repairs::default() };
+            let both = Repairs { shorten: true, ..dropping };
+            let has_entries = matches!(field, Field::Labels | Field::Annotations);
+            let ladder = [Some(short), has_entries.then_some(dropping), has_entries.then_some(both)];
+            ladder.into_iter().flatten().any(|repairs| repairs.apply(field, wanted) == stored)
+        }
+        // These are left empty, but an empty one may also be one that was never written.
+        FieldKind::Ip => stored.is_empty() && wanted.parse::<std::net::Ipv4Addr>().is_err(),
+        FieldKind::Char => stored.is_empty() && wanted.len() > CHAR_TEXT_LIMIT,
+        FieldKind::Int | FieldKind::Time => false,
+    }
+}
+
 /// What a field holds when everything is left out of it.
 fn cleared(field: Field) -> &'static str {
     match field {
@@ -116,6 +140,26 @@ pub fn shorten(field: Field, value: &str, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repaired_text_accounts_for_its_difference_and_a_lost_one_does_not() {
+        let check = |field, wanted: &str, stored: &str, expected| {
+            assert_eq!(accounts_for(field, wanted, stored), expected, "{field:?} {wanted:.40} {stored:.40}");
+        };
+        let long = format!(r#"{{"a":"b","long":"{}"}}"#, "x".repeat(3000));
+        check(Field::Annotations, r#"{"a b":"c","d":"e"}"#, r#"{"d":"e"}"#, true);
+        check(Field::Annotations, r#"{"a b":"c"}"#, "{}", true);
+        check(Field::Annotations, &long, r#"{"a":"b"}"#, true);
+        check(Field::Annotations, r#"{"a":"b","d":"e"}"#, r#"{"d":"e"}"#, false);
+        check(Field::Annotations, r#"{"a":"b"}"#, "{}", false);
+        check(Field::PodIp, "fd00::1", "", true);
+        check(Field::PodIp, "10.0.0.1", "", false);
+        check(Field::PodIp, "fd00::1", "10.0.0.1", false);
+        check(Field::Status, &"x".repeat(300), "", true);
+        check(Field::Status, "Running", "", false);
+        check(Field::WorkloadName, &"x".repeat(300), "", false);
+        check(Field::StartTime, "2026-01-01 00:00:00", "", false);
+    }
 
     /// Follows the ladder: each code with the text the step leads to, then the end.
     fn check(field: Field, value: &str, steps: &[(i64, &str)]) {

@@ -51,6 +51,8 @@ pub enum Proof {
     Replaced,
     /// The cluster belongs to another business now.
     BusinessChanged,
+    /// An operator asked for it with `purge`.
+    Purged,
 }
 
 impl std::fmt::Display for Proof {
@@ -60,6 +62,7 @@ impl std::fmt::Display for Proof {
             Self::Superseded { by } => write!(f, "point read: its name belongs to uid {by}"),
             Self::Replaced => f.write_str("replaced: an immutable field changed"),
             Self::BusinessChanged => f.write_str("the cluster belongs to another business"),
+            Self::Purged => f.write_str("purge: an operator asked for it"),
         }
     }
 }

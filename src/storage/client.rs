@@ -68,6 +68,11 @@ impl Client {
         self.shared.permits.wake();
     }
 
+    /// Whether any address is known: discovery takes a moment.
+    pub fn has_address(&self) -> bool {
+        !self.shared.addresses.snapshot().is_empty()
+    }
+
     /// The document of one pod, or `None` if bcs-storage says there is none (protocol.md 1.2).
     ///
     /// `None` is the proof a delete needs: whatever is unclear is an error.

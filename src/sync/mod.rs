@@ -16,6 +16,7 @@ mod gate;
 mod history;
 mod mute;
 pub mod numbers;
+mod once;
 mod previous_business;
 mod problems;
 mod reconciler;
@@ -29,5 +30,6 @@ mod watch;
 
 pub use clock::Clock;
 pub use controller::{Controller, ControllerHandle};
+pub use once::{Once, OnceProgress, OnceReport};
 pub use shared::Peers;
 pub use timings::Timings;

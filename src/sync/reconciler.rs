@@ -325,7 +325,7 @@ impl Drop for Reconciler {
 }
 
 impl Shared {
-    fn new(
+    pub(super) fn new(
         cluster: Cluster,
         fence: Arc<dyn Fence>,
         common: &Common,
@@ -375,13 +375,13 @@ impl Shared {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run)
 }
 
 /// Joins the threads that end in time and keeps the others, which are in a request: it is bounded by
 /// its own timeout, and they end alone after it.
-fn join_until(threads: &mut Vec<JoinHandle<()>>, deadline: Instant, cluster: &str) {
+pub(super) fn join_until(threads: &mut Vec<JoinHandle<()>>, deadline: Instant, cluster: &str) {
     for thread in std::mem::take(threads) {
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(END_POLL);

@@ -1,0 +1,217 @@
+//! `diff`: what a full sync would change, without changing anything.
+//!
+//! Reads only, one request at a time to each side and no more than `--qps` a second, takes no lock:
+//! a fleet at work does not notice. What is on its way to the CMDB while this looks is no drift, so
+//! each difference of the two listings is read again, and once more, before it counts.
+
+use super::comparison::{Seen, Verdict, compare};
+use super::diff_report::{ClusterReport, Report};
+use super::pace::Pace;
+use super::progress::Progress;
+use super::{clusters, failed, peers, print};
+use crate::cli::SelectionArgs;
+use crate::cmdb::CmdbError;
+use crate::config::Config;
+use crate::convert::{Converter, Settings};
+use crate::model::{Cluster, Modules, Observation};
+use crate::plan::{Fingerprinter, Ledger, Moment, Order, Proof, Source};
+use crate::storage::StorageError;
+use crate::sync::Peers;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What is on its way to the CMDB has arrived after this time.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
+/// More differences than this are no writes that happen to be under way: one look is enough.
+const NO_COINCIDENCE: usize = 1000;
+
+/// Why a cluster could not be compared.
+#[derive(Debug, thiserror::Error)]
+enum DiffError {
+    #[error("{0}")]
+    Cmdb(#[from] CmdbError),
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+}
+
+/// A pod that may differ.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub uuid: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// `diff`; returns the exit code.
+pub fn diff(config: &Config, flags: &SelectionArgs) -> i32 {
+    let (clusters, peers) = match clusters(config, &flags.clusters).and_then(|all| Ok((all, peers(config)?)))
+    {
+        Ok(found) => found,
+        Err(error) => return failed(&error),
+    };
+    let mut progress = Progress::new();
+    let reports: Vec<ClusterReport> = clusters
+        .iter()
+        .map(|cluster| Looker::new(config, &peers, cluster, flags.qps).report(&mut progress))
+        .collect();
+    progress.end();
+    let report = Report::new(reports);
+    print(flags.output, &report, || report.to_text());
+    report.exit_code()
+}
+
+/// Looks at one cluster.
+struct Looker<'a> {
+    peers: &'a Peers,
+    cluster: &'a Cluster,
+    converter: Converter,
+    pace: Pace,
+}
+
+impl<'a> Looker<'a> {
+    fn new(config: &Config, peers: &'a Peers, cluster: &'a Cluster, qps: u32) -> Self {
+        let converter = Converter::new(cluster.kind, Settings::from(config));
+        Self { peers, cluster, converter, pace: Pace::new(qps) }
+    }
+
+    fn report(mut self, progress: &mut Progress) -> ClusterReport {
+        let mut report = ClusterReport::new(self.cluster);
+        let compared = self.compare(&mut report, progress);
+        report.end(compared.err().map(|error| error.to_string()));
+        report
+    }
+
+    fn compare(&mut self, report: &mut ClusterReport, progress: &mut Progress) -> Result<(), DiffError> {
+        let modules = self.peers.cmdb.topology(self.cluster.bk_biz_id)?;
+        let mut candidates = self.list(&modules, report, progress)?;
+        let enough = candidates.len() > NO_COINCIDENCE;
+        for last in [enough, true] {
+            if candidates.is_empty() {
+                break;
+            }
+            // What was under way at the last look is there now.
+            std::thread::sleep(IN_FLIGHT);
+            candidates = self.read_again(candidates, &modules, last.then_some(&mut *report), progress)?;
+            if last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    // ---- both listings ---------------------------------------------------------------------
+
+    /// Lists both sides; what may differ.
+    fn list(
+        &mut self,
+        modules: &Modules,
+        report: &mut ClusterReport,
+        progress: &mut Progress,
+    ) -> Result<Vec<Candidate>, DiffError> {
+        let mut ledger = Ledger::new(Fingerprinter::new(fastrand::u64(..)), fastrand::u64(..));
+        ledger.begin_full_sync();
+        report.pods.cmdb = self.list_cmdb(&mut ledger, progress)?;
+        ledger.end_stored();
+        let mut differing = self.list_storage(&mut ledger, modules, report, progress)?;
+        let missing = ledger.missing(Moment::ZERO);
+        differing.extend(missing.recorded.into_iter().chain(missing.doomed));
+        let counts = ledger.counts();
+        report.pods.storage = counts.storage;
+        report.pods.unscheduled = counts.unscheduled;
+        report.pods.unplaced = counts.rejected;
+        let by_uuid: BTreeMap<String, Candidate> = differing
+            .into_iter()
+            .map(|Order { uuid, namespace, name, .. }| (uuid.clone(), Candidate { uuid, namespace, name }))
+            .collect();
+        Ok(by_uuid.into_values().collect())
+    }
+
+    fn list_cmdb(&mut self, ledger: &mut Ledger, progress: &mut Progress) -> Result<usize, DiffError> {
+        progress.begin(format!("{}: listing the CMDB", self.cluster.id), None);
+        let mut after = Some(0);
+        let mut all = 0;
+        while let Some(last) = after {
+            self.pace.wait();
+            let biz = self.cluster.bk_biz_id;
+            let page = self.peers.cmdb.list_page(biz, &self.cluster.id, last, &mut |stored| {
+                ledger.stored(&stored.record);
+            })?;
+            all += page.records;
+            progress.at(all);
+            after = page.next;
+        }
+        Ok(all)
+    }
+
+    fn list_storage(
+        &mut self,
+        ledger: &mut Ledger,
+        modules: &Modules,
+        report: &mut ClusterReport,
+        progress: &mut Progress,
+    ) -> Result<Vec<Order>, DiffError> {
+        progress.begin(format!("{}: listing bcs-storage", self.cluster.id), None);
+        let mut orders = Vec::new();
+        let mut all = 0;
+        let Cluster { id, kind, .. } = self.cluster;
+        let mut listing = self.peers.storage.listing(id, *kind, self.converter.projection())?;
+        loop {
+            self.pace.wait();
+            let page =
+                listing.next_page(&mut |document| match self.converter.document(document, modules) {
+                    Ok(Observation::Pod(pod)) => {
+                        orders.extend(ledger.observe(*pod, Source::Listing, None, Moment::ZERO).orders);
+                    }
+                    Ok(Observation::Deleted(_)) => {}
+                    Err(_) => report.pods.invalid += 1,
+                })?;
+            let Some(documents) = page else { return Ok(orders) };
+            all += documents;
+            progress.at(all);
+        }
+    }
+
+    // ---- each difference -------------------------------------------------------------------
+
+    /// Reads each candidate on both sides; those that still differ, with `report` noted there.
+    fn read_again(
+        &mut self,
+        candidates: Vec<Candidate>,
+        modules: &Modules,
+        mut report: Option<&mut ClusterReport>,
+        progress: &mut Progress,
+    ) -> Result<Vec<Candidate>, DiffError> {
+        let doing = format!("{}: reading differences again", self.cluster.id);
+        progress.begin(doing, Some(candidates.len()));
+        let mut left = Vec::new();
+        for (done, candidate) in candidates.into_iter().enumerate() {
+            progress.at(done);
+            let verdict = self.read(&candidate, modules)?;
+            if verdict == Verdict::Same {
+                continue;
+            }
+            match &mut report {
+                Some(report) => report.note(candidate, verdict),
+                None => left.push(candidate),
+            }
+        }
+        Ok(left)
+    }
+
+    fn read(&mut self, candidate: &Candidate, modules: &Modules) -> Result<Verdict, DiffError> {
+        let Cluster { id, kind, bk_biz_id, .. } = self.cluster;
+        self.pace.wait();
+        // In this order: a pod that changes in between looks behind, and is read once more.
+        let document = self.peers.storage.get(id, *kind, &candidate.namespace, &candidate.name)?;
+        let stored = self.peers.cmdb.find_by_uuid(*bk_biz_id, &candidate.uuid)?;
+        let stored = stored.filter(|stored| stored.cluster == *id).map(|stored| stored.record);
+        let seen = match document.map(|document| self.converter.document(&document, modules)) {
+            None | Some(Ok(Observation::Deleted(_))) => Seen::Gone(Proof::Gone),
+            Some(Ok(Observation::Pod(pod))) if pod.record.uuid == candidate.uuid => Seen::Pod(pod),
+            Some(Ok(Observation::Pod(pod))) => Seen::Gone(Proof::Superseded { by: pod.record.uuid }),
+            // It is there; the service would leave its record as it is.
+            Some(Err(_)) => return Ok(Verdict::Same),
+        };
+        Ok(compare(stored.as_ref(), seen))
+    }
+}
