@@ -318,7 +318,7 @@ pub(crate) fn servers(config: &Config, hosts: &[String]) -> Servers {
 }
 
 /// Finds bcs-storage where it registers in ZooKeeper, unless it is configured.
-fn discovery(config: &Config) -> io::Result<Option<Arc<Discovery>>> {
+pub(crate) fn discovery(config: &Config) -> io::Result<Option<Arc<Discovery>>> {
     let wanted = config.storage_addrs.is_empty();
     wanted.then(|| Discovery::start(servers(config, &config.storage_zk)).map(Arc::new)).transpose()
 }

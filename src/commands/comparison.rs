@@ -85,13 +85,11 @@ mod tests {
     use super::*;
 
     fn record(status: &str, annotations: &str) -> PodRecord {
-        let mut record = PodRecord {
-            uuid: "u".to_owned(),
-            namespace: "ns".to_owned(),
-            name: "web-0".to_owned(),
-            module_id: 41,
-            ..PodRecord::default()
-        };
+        let mut record = PodRecord::default();
+        record.uuid = "u".to_owned();
+        record.namespace = "ns".to_owned();
+        record.name = "web-0".to_owned();
+        record.module_id = 41;
         record.set_text(Field::HostInnerIp, "10.0.0.1");
         record.set_text(Field::Status, status);
         record.set_text(Field::Annotations, annotations);

@@ -142,7 +142,8 @@ fn discover(config: &Config) -> Result<Vec<BaseUrl>, String> {
 /// The first page of a cluster's pods, one document long.
 fn storage(config: &Config, cluster: Option<&Cluster>) -> Result<String, String> {
     let (id, kind) = cluster.map_or((ANY_CLUSTER, ClusterKind::K8s), |cluster| (&cluster.id, cluster.kind));
-    let peers = service::peers(config, &service::Requests::default()).map_err(|error| error.to_string())?;
+    let peers =
+        service::peers(config, None, &service::Requests::default()).map_err(|error| error.to_string())?;
     let listed = peers
         .storage
         .listing(id, kind, "resourceName")
@@ -171,7 +172,8 @@ fn cmdb(config: &Config, clusters: &[Cluster]) -> Vec<Finding> {
 }
 
 fn business(config: &Config, biz: i64, cluster: &str) -> Result<String, String> {
-    let peers = service::peers(config, &service::Requests::default()).map_err(|error| error.to_string())?;
+    let peers =
+        service::peers(config, None, &service::Requests::default()).map_err(|error| error.to_string())?;
     let modules = Arc::new(peers.cmdb.topology(biz).map_err(|error| error.to_string())?);
     peers.cmdb.list_page(biz, cluster, 0, &mut |_| {}).map_err(|error| error.to_string())?;
     let (set, module) = (&config.default_set, &config.default_module);

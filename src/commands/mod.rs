@@ -69,7 +69,11 @@ pub fn log_level(v: i64) -> i64 {
 /// Clients of both sides, with limits as the configuration has them. Waits for discovery to find
 /// bcs-storage; if it does not, the first listing says so.
 fn peers(config: &Config) -> Result<Peers, CommandError> {
-    let peers = service::peers(config, &service::Requests::default())?;
+    let peers = service::peers(
+        config,
+        service::discovery(config).map_err(StartError::Io)?,
+        &service::Requests::default(),
+    )?;
     let deadline = Instant::now() + DISCOVERY;
     while !peers.storage.has_address() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(100));
