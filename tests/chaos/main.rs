@@ -69,8 +69,8 @@ fn after_any_storm_both_sides_are_equal_nothing_was_deleted_without_proof_and_no
         changes += churn.changes();
         drop(churn);
         calm(&fleet, &witness);
-        let before = *first.get_or_insert_with(|| Holdings::of(&fleet));
-        last = Some(wait_until_no_more_than(&before, &fleet));
+        let before: &Holdings = first.get_or_insert_with(|| Holdings::of(&fleet));
+        last = Some(wait_until_no_more_than(before, &fleet));
     }
     let seen = witness.seen();
     println!(
