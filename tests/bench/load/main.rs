@@ -1,0 +1,77 @@
+//! What the service exists for, measured: speed, memory and time on a core of the real program,
+//! with peers of its own in this process.
+//!
+//! ```text
+//! cargo bench --bench load                           everything, 6 minutes
+//! cargo bench --bench load -- --short                the same scenarios, smaller, 1 minute
+//! cargo bench --bench load -- events ledger          some of them
+//! cargo bench --bench load -- --write FILE           as Markdown into FILE too
+//! ```
+//! The peers check nothing and keep little, so that they are never what is measured; `control` shows
+//! how much they can do. The exit code is 1 if a figure misses what it should reach.
+
+#![allow(clippy::expect_used)] // a measurement that cannot begin has nothing to say
+
+mod cmdb;
+mod document;
+mod events;
+mod first_sync;
+mod http;
+mod parts;
+mod program;
+mod report;
+mod storage;
+mod writers;
+
+use report::Section;
+use std::process::ExitCode;
+
+/// A scenario: its name and what it finds, in a shorter form if asked.
+type Scenario = (&'static str, fn(bool) -> Vec<Section>);
+
+const SCENARIOS: [Scenario; 8] = [
+    ("ledger", |_| vec![parts::ledger()]),
+    ("binary", |_| vec![parts::binary()]),
+    ("control", |short| vec![writers::control(short)]),
+    ("one", |short| vec![first_sync::one_cluster(short)]),
+    ("fleet", first_sync::fleet),
+    ("clusters", |short| vec![first_sync::many_clusters(short)]),
+    ("events", events::one_cluster),
+    ("listing", |short| vec![parts::listing(short)]),
+];
+
+fn main() -> ExitCode {
+    let mut short = false;
+    let mut file = None;
+    let mut names = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--short" => short = true,
+            "--write" => file = arguments.next(),
+            // `cargo bench` passes this one.
+            "--bench" => {}
+            name => names.push(name.to_owned()),
+        }
+    }
+    let mut sections = Vec::new();
+    for (name, run) in SCENARIOS {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            for section in run(short) {
+                println!("{}", section.markdown());
+                sections.push(section);
+            }
+        }
+    }
+    if let Some(file) = file {
+        let text: Vec<String> = sections.iter().map(Section::markdown).collect();
+        std::fs::write(&file, text.join("\n")).expect("a writable file");
+    }
+    match sections.iter().map(Section::missed).sum() {
+        0 => ExitCode::SUCCESS,
+        missed => {
+            println!("{missed} figures miss what they should reach");
+            ExitCode::FAILURE
+        }
+    }
+}
