@@ -2,6 +2,7 @@
 
 use crate::world::pods;
 use bcs_bkcmdb_synchronizer::sandbox::storage::SimStorage;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -50,6 +51,7 @@ impl Churn {
                     (Some(uid), _) => {
                         let pod = pods::pod_with_uid(&name, uid, version);
                         let pod = pods::with(pod, "/metadata/labels/app", format!("v{version}"));
+                        let pod = if random.bool() { pod } else { in_another_module(pod) };
                         storage.put(cluster, pod).unwrap();
                     }
                     (None, _) => {
@@ -67,6 +69,14 @@ impl Churn {
     pub fn changes(&self) -> u64 {
         self.changes.load(SeqCst)
     }
+}
+
+/// The pod with annotations that name a module other than the default one.
+fn in_another_module(pod: Value) -> Value {
+    let annotations = json!({
+        "set.bkcmdb.bkbcs.tencent.com": "game", "module.bkcmdb.bkbcs.tencent.com": "login",
+    });
+    pods::with(pod, "/metadata/annotations", annotations)
 }
 
 impl Drop for Churn {
