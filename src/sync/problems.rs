@@ -161,4 +161,22 @@ mod tests {
         let kinds: Vec<&str> = problems.all().iter().map(|problem| problem.kind).collect();
         assert_eq!(kinds, ["held_back_deletes", "documents"]);
     }
+
+    #[test]
+    fn the_page_says_what_to_do_about_every_kind() {
+        let words = include_str!("../observe/page/text.en.json");
+        for problem in [
+            Problem::Topology,
+            Problem::DefaultModule,
+            Problem::FullSync,
+            Problem::Watch,
+            Problem::MuteWatch,
+            Problem::Sender(0),
+            Problem::PreviousBusiness,
+            Problem::HeldBack,
+            Problem::Documents,
+        ] {
+            assert!(words.contains(&format!("\"advice.{}\"", problem.kind())), "{problem:?}");
+        }
+    }
 }

@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// The key of that name, for [`Browser::press`].
+pub const ENTER: &str = "\u{e007}";
 /// How long the page may take for anything, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Chromium without what would look for the network beyond this machine.
@@ -68,12 +70,18 @@ impl Browser {
 
     #[track_caller]
     fn post(&self, path: &str, body: Value) -> Value {
+        self.try_post(path, body).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn try_post(&self, path: &str, body: Value) -> Result<Value, String> {
         let request = self.agent.post(format!("{}{path}", self.session)).content_type("application/json");
         let mut answer = request.send(body.to_string()).unwrap();
         let text = answer.body_mut().with_config().limit(64 << 20).read_to_string().unwrap();
         let mut value: Value = serde_json::from_str(&text).unwrap();
-        assert!(answer.status().is_success(), "{path}: {value:#}");
-        value["value"].take()
+        match answer.status().is_success() {
+            true => Ok(value["value"].take()),
+            false => Err(value["value"]["message"].to_string()),
+        }
     }
 
     /// Opens an address.
@@ -129,29 +137,36 @@ impl Browser {
         self.run(&format!("return document.querySelectorAll({}).length", json!(selector))).as_u64().unwrap()
     }
 
-    #[track_caller]
-    fn element(&self, selector: &str) -> String {
-        let found = self.post("/element", json!({"using": "css selector", "value": selector}));
+    fn element(&self, selector: &str) -> Result<String, String> {
+        let found = self.try_post("/element", json!({"using": "css selector", "value": selector}))?;
         let id = found.as_object().unwrap().values().next().unwrap();
-        format!("/element/{}", id.as_str().unwrap())
+        Ok(format!("/element/{}", id.as_str().unwrap()))
     }
 
-    /// Clicks as a mouse does: what is covered or out of sight cannot be clicked.
+    /// Clicks as a mouse does: what is covered or out of sight cannot be clicked. The page may draw
+    /// itself anew in between; then the new element is clicked.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        let element = self.element(selector);
-        self.run(&format!("document.querySelector({}).scrollIntoView({{block: 'center'}})", json!(selector)));
-        self.post(&format!("{element}/click"), json!({}));
+        let started = Instant::now();
+        let scroll =
+            format!("document.querySelector({}).scrollIntoView({{block: 'center'}})", json!(selector));
+        let click = || {
+            self.try_post("/execute/sync", json!({"script": scroll, "args": []}))?;
+            self.try_post(&format!("{}/click", self.element(selector)?), json!({}))
+        };
+        while let Err(error) = click() {
+            assert!(started.elapsed() < PATIENCE, "cannot click {selector}: {error}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Types into a field in place of what is there.
     #[track_caller]
     pub fn fill(&self, selector: &str, text: &str) {
-        let element = self.element(selector);
-        self.post(&format!("{element}/clear"), json!({}));
-        if !text.is_empty() {
-            self.post(&format!("{element}/value"), json!({"text": text}));
-        }
+        let element = self.element(selector).unwrap();
+        // As a person does it: all is marked and deleted, and the page hears of each step.
+        let marked_and_deleted = "\u{e009}a\u{e000}\u{e003}";
+        self.post(&format!("{element}/value"), json!({"text": format!("{marked_and_deleted}{text}")}));
     }
 
     /// Presses keys, wherever the focus is.
@@ -162,9 +177,10 @@ impl Browser {
         self.post("/actions", json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}));
     }
 
-    /// A picture of the whole page, in the build directory.
+    /// A picture of the whole page, or of what fits the screen if it is very long, in the build directory.
     pub fn picture(&self, name: &str) {
-        let shot = json!({"format": "png", "captureBeyondViewport": true});
+        let height = self.run("return document.documentElement.scrollHeight").as_u64().unwrap();
+        let shot = json!({"format": "png", "captureBeyondViewport": height < 8000});
         let data = self.chromium("Page.captureScreenshot", shot);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures");
         std::fs::create_dir_all(&directory).unwrap();

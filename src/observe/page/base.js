@@ -17,7 +17,9 @@ function t(key, values = {}) {
 }
 
 const has = (key) => key in TEXT[language];
-const number = (value) => Number(value ?? 0).toLocaleString(language === "zh" ? "zh-CN" : "en");
+// Formatters are dear to make and cheap to use; a long table needs thousands of numbers.
+const numbers = new Intl.NumberFormat("en");
+const number = (value) => numbers.format(value ?? 0);
 
 /** A span of seconds in one unit. */
 function span(seconds) {
@@ -51,7 +53,7 @@ function el(tag, properties = {}, ...children) {
     else if (name.includes("-") || name === "role" || name === "scope") element.setAttribute(name, value);
     else element[name] = value;
   }
-  element.append(...children.flat().filter((child) => child != null));
+  element.append(...children.flat(Infinity).filter((child) => child != null));
   return element;
 }
 

@@ -5,7 +5,7 @@ const WIDTH = 720, LEFT = 40, RIGHT = 8, PANEL = 96, GAP = 30, TOP = 16;
 function svg(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children.flat().filter((child) => child != null));
+  element.append(...children.flat(Infinity).filter((child) => child != null));
   return element;
 }
 

@@ -16,7 +16,8 @@ function clusterPage(id) {
     el("div", { class: "title" }, el("h2", { id: "cluster-title", tabIndex: -1 }, id), el("span", { id: "cluster-state" }),
       el("div", { class: "buttons", id: "controls" })),
     ...part("cluster-problems"), ...part("facts"), ...part("chart", "chart"),
-    ...part("rejected", "rejected.title"), ...part("changes", "changes.title"),
+    ...part("rejected", "rejected.title"), el("section", { id: "documents-section", hidden: true }, part("documents", "documents.title")),
+    ...part("changes", "changes.title"),
   ];
 }
 
@@ -25,7 +26,7 @@ function updateCluster(id, cluster, history, rejected, fleet) {
     const holder = fleet?.workers.find((worker) => worker.clusters.includes(id))?.instance;
     show(byId("cluster-problems"), { holder }, () => el("p", { class: "problem" },
       t("not_here", { id }) + " " + (holder ? t("held_by", { instance: holder }) : t("not_here_todo"))));
-    for (const part of ["controls", "facts", "chart", "rejected", "changes", "cluster-state"]) show(byId(part), null, () => null);
+    for (const part of ["controls", "facts", "chart", "rejected", "documents", "changes", "cluster-state"]) show(byId(part), null, () => null);
     return;
   }
   show(byId("cluster-state"), cluster.state, statePill);
@@ -38,7 +39,9 @@ function updateCluster(id, cluster, history, rejected, fleet) {
     show(byId("chart"), history, historyChart);
     show(byId("changes"), history.changes, changeTable);
   }
-  if (rejected) show(byId("rejected"), { rejected, all: cluster.pods.rejected + cluster.pods.degraded }, rejectedTable);
+  if (rejected) show(byId("rejected"), { id, rejected }, rejectedTable);
+  byId("documents-section").hidden = !cluster.invalid_documents.count;
+  show(byId("documents"), cluster.invalid_documents, documentTable);
 }
 
 /** Everything worth a line, by section: `[title, [[name, value]…]]`. */
@@ -68,13 +71,19 @@ function updateFacts(sections) {
   byId("facts").querySelectorAll("dd").forEach((place, at) => setText(place, values[at]));
 }
 
-function rejectedTable({ rejected, all }) {
+function rejectedTable({ id, rejected }) {
   if (!rejected.length) return el("p", { class: "empty" }, t("rejected.none"));
   const heads = ["rejected.pod", "rejected.kind", "rejected.field", "rejected.code", "rejected.why", "rejected.since"];
   const lines = rejected.map((record) => [podName(record), t("kind." + record.kind), record.field || "–",
     record.code ? String(record.code) : "–", record.message, clockTime(record.since)]);
-  const first = all > rejected.length ? el("p", { class: "dim" }, t("rejected.first", { shown: number(rejected.length), count: number(all) })) : null;
-  return [first, plainTable(heads, lines)];
+  const all = el("a", { href: `/api/v1/clusters/${encodeURIComponent(id)}/rejected` }, "JSON");
+  const first = rejected.length < REJECTED_SHOWN ? null : el("p", { class: "dim" }, t("rejected.first", { shown: number(rejected.length) }), " ", all);
+  return [plainTable(heads, lines), first];
+}
+
+function documentTable({ count, first }) {
+  const lines = first.map((one) => [one.name ? podName({ ...one, uuid: one.storage_id }) : one.storage_id || "–", one.reason, clockTime(one.since)]);
+  return [el("p", { class: "dim" }, t("documents.count", { count: number(count) })), plainTable(["documents.what", "rejected.why", "rejected.since"], lines)];
 }
 
 function changeTable(changes) {

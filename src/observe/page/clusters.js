@@ -71,19 +71,21 @@ function visible(cluster) {
   return words.every((word) => text.includes(word));
 }
 
-function compare(a, b) {
+/** Sorted by the chosen column, then by name. What is sorted by is worked out once for each. */
+function sorted(clusters) {
   const { by } = COLUMNS.find((column) => column.key === view.sort);
-  const [x, y] = [by(a), by(b)];
-  const order = x < y ? -1 : x > y ? 1 : 0;
-  const names = a.cluster_id < b.cluster_id ? -1 : 1;
-  return (view.descending ? -order : order) || names;
+  const less = (x, y) => (x < y ? -1 : x > y ? 1 : 0);
+  const turn = view.descending ? -1 : 1;
+  return clusters.map((cluster) => ({ cluster, value: by(cluster) }))
+    .sort((a, b) => turn * less(a.value, b.value) || less(a.cluster.cluster_id, b.cluster.cluster_id))
+    .map(({ cluster }) => cluster);
 }
 
 const rows = new Map();
 
 /** Brings the table to what the status says. */
 function updateClusters(clusters) {
-  const shown = clusters.filter(visible).sort(compare);
+  const shown = sorted(clusters.filter(visible));
   const body = byId("rows");
   const wanted = shown.map((cluster) => updateRow(cluster));
   const known = new Set(clusters.map((cluster) => cluster.cluster_id));

@@ -52,8 +52,8 @@ async function load() {
 async function loadCluster({ cluster_id: id, pods, full_sync: sync }) {
   const path = "/api/v1/clusters/" + encodeURIComponent(id);
   state.history = await get(path + "/history");
-  // The list may be long: it is read again when it may have changed.
-  const sign = [id, pods.rejected, pods.degraded, sync.count].join();
+  // The list may be long: it is read again when it may have changed, and now and then.
+  const sign = [id, pods.rejected, pods.degraded, sync.count, Math.floor(Date.now() / FLEET_EVERY)].join();
   if (sign !== state.rejectedSign) {
     state.rejected = (await get(`${path}/rejected?limit=${REJECTED_SHOWN}`)).rejected;
     state.rejectedSign = sign;

@@ -4,7 +4,7 @@
 // Kinds from the worst to the mildest, and how they look.
 const KINDS = {
   coordination: "bad", no_master: "bad", unassigned: "bad", discovery: "bad", cmdb_writes: "bad", topology: "bad",
-  full_sync: "bad", watch: "bad", mute_watch: "bad", default_module: "bad", suspended: "bad", held_back: "warn",
+  full_sync: "bad", watch: "bad", mute_watch: "bad", default_module: "bad", suspended: "bad", held_back_deletes: "warn",
   rejected: "warn", fleet: "warn", worker_gone: "warn", previous_business: "warn", documents: "warn", other: "warn",
   waiting: "warn", stopping: "note", paused: "note", left: "note",
 };
@@ -13,8 +13,6 @@ const NAMED = 6;
 /** Problems of one cluster, as `{kind, message}`. */
 function problemsOf(cluster) {
   const found = [...cluster.problems];
-  const { held_back_deletes: held } = cluster.full_sync;
-  if (held) found.push({ kind: "held_back", message: t("control.approve", { count: number(held) }) });
   if (cluster.pods.rejected) found.push({ kind: "rejected", message: t("rejected") + ": " + number(cluster.pods.rejected) });
   if (cluster.state === "suspended" || cluster.state === "paused") found.push({ kind: cluster.state, message: "" });
   return found;
