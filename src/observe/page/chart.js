@@ -1,6 +1,6 @@
 // Two panels over one hour: writes as stacked bars, the longest lag as a line. Plain SVG.
 
-const WIDTH = 720, LEFT = 40, RIGHT = 8, PANEL = 96, GAP = 30, TOP = 16;
+const LEFT = 40, RIGHT = 8, PANEL = 96, GAP = 30, TOP = 16;
 
 function svg(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -15,12 +15,13 @@ function ceiling(value) {
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
 }
 
-function historyChart({ points, interval_seconds: interval, span_seconds: hour }) {
+/** `width` is that of the place it is drawn in, so that its words are as large on every screen. */
+function historyChart({ points, interval_seconds: interval, span_seconds: hour }, width) {
   const writes = (p) => p.created + p.updated + p.deleted;
   if (!points.length) return el("p", { class: "empty" }, t("chart.empty"));
   const total = points.reduce((sum, p) => sum + writes(p), 0);
   const longest = Math.max(...points.map((p) => p.lag_max_seconds ?? 0));
-  const x = (seconds) => LEFT + (WIDTH - LEFT - RIGHT) * (1 - Math.min(seconds, hour) / hour);
+  const x = (seconds) => LEFT + (width - LEFT - RIGHT) * (1 - Math.min(Math.max(seconds, 0), hour) / hour);
   const summary = t("chart.summary", { writes: number(total), lag: span(longest) });
   const lagTop = TOP + PANEL + GAP;
   return [
@@ -28,25 +29,25 @@ function historyChart({ points, interval_seconds: interval, span_seconds: hour }
       el("p", { class: "key" },
         ["create", "update", "delete"].map((kind) => el("span", { class: kind }, t("chart." + kind))),
         el("span", { class: "lag" }, t("chart.lag"))),
-      svg("svg", { viewBox: `0 0 ${WIDTH} ${lagTop + PANEL + 22}`, role: "img", "aria-label": summary },
-        frame(TOP, ceiling(Math.max(1, ...points.map(writes))), t("chart.writes", { seconds: interval })),
+      svg("svg", { viewBox: `0 0 ${width} ${lagTop + PANEL + 22}`, role: "img", "aria-label": summary },
+        frame(width, TOP, ceiling(Math.max(1, ...points.map(writes))), t("chart.writes", { seconds: interval })),
         points.map((point) => bars(point, x, interval, ceiling(Math.max(1, ...points.map(writes))))),
-        frame(lagTop, ceiling(Math.max(0.1, longest)), t("chart.lag")),
+        frame(width, lagTop, ceiling(Math.max(0.1, longest)), t("chart.lag")),
         lagLine(points, x, interval, ceiling(Math.max(0.1, longest)), lagTop),
-        [60, 45, 30, 15, 0].map((minutes) => svg("text", { x: x(minutes * 60), y: lagTop + PANEL + 16, "text-anchor": minutes === 60 ? "start" : minutes ? "middle" : "end" },
+        (width < 500 ? [60, 30, 0] : [60, 45, 30, 15, 0]).map((minutes) => svg("text", { x: x(minutes * 60), y: lagTop + PANEL + 16, "text-anchor": minutes === 60 ? "start" : minutes ? "middle" : "end" },
           minutes ? t("chart.ago", { minutes }) : t("chart.now")))),
       el("p", {}, summary),
       historyTable(points)),
   ];
 }
 
-function frame(top, most, title) {
+function frame(width, top, most, title) {
   const bottom = top + PANEL;
   return [
     svg("text", { x: LEFT, y: top - 5 }, title),
     ...[0, 0.5, 1].flatMap((part) => {
       const y = bottom - PANEL * part;
-      return [svg("line", { class: "axis", x1: LEFT, x2: WIDTH - RIGHT, y1: y, y2: y }),
+      return [svg("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y, y2: y }),
         svg("text", { x: LEFT - 5, y: y + 4, "text-anchor": "end" }, Number((most * part).toPrecision(2)).toLocaleString("en"))];
     }),
   ];

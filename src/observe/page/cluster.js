@@ -3,9 +3,11 @@
 const REJECTED_SHOWN = 200;
 
 function plainTable(heads, lines, name) {
-  return el("div", { class: "sheet" }, el("table", {},
-    el("thead", {}, el("tr", {}, heads.map((key, at) => el("th", { scope: "col", class: at ? name : null }, t(key))))),
-    el("tbody", {}, lines.map((line) => el("tr", {}, line.map((cell, at) => el("td", { class: at ? name ?? "text" : "nowrap" }, cell)))))));
+  const cell = (content, at) => el("td", { role: "cell", class: at ? name ?? "text wide" : "nowrap wide", "data-label": t(heads[at]) }, content);
+  return el("div", { class: "sheet" }, el("table", { class: "cards", role: "table" },
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" },
+      heads.map((key, at) => el("th", { scope: "col", role: "columnheader", class: at ? name : null }, t(key))))),
+    el("tbody", { role: "rowgroup" }, lines.map((line) => el("tr", { role: "row" }, line.map(cell))))));
 }
 
 /** The page's frame; its parts are filled by `updateCluster`. */
@@ -36,7 +38,8 @@ function updateCluster(id, cluster, history, rejected, fleet) {
   show(byId("cluster-problems"), groups, () => problemList(groups, true));
   updateFacts(facts(cluster));
   if (history) {
-    show(byId("chart"), history, historyChart);
+    const width = Math.max(280, byId("chart").clientWidth - 30);
+    show(byId("chart"), { history, width }, () => historyChart(history, width));
     show(byId("changes"), history.changes, changeTable);
   }
   if (rejected) show(byId("rejected"), { id, rejected }, rejectedTable);
