@@ -190,6 +190,7 @@ impl Coordination for Member {
             reassignments: self.manager.reassignments(),
             problems,
             lost_threads: self.lost().into_iter().flatten().collect(),
+            clock_ahead_ms: self.session.clock_ahead_ms(),
             fatal: self.session.fatal(),
         }
     }

@@ -50,6 +50,7 @@
 //! | [`task_informer`] | on every worker: its own list becomes clusters to start and to stop |
 //! | [`fleet`] | those three put together, behind one face |
 //! | [`sync`] | the threads: controller, one reconciler per cluster, its senders |
+//! | [`journal`] | what was deleted, when and on what proof, for 30 days |
 //! | [`service`] | puts all of this together, the only place that knows every part |
 //! | [`commands`] | `diff`, `sync`, `purge`, `check-config --connect`: work that ends |
 //! | [`observe`] | status page, JSON, health, metrics |
@@ -58,6 +59,7 @@
 //! | [`container_server`] | the CMDB's side: the API on an SQLite store |
 //! | [`sandbox`] | simulated peers, a workload and a judge, in one process |
 //! | [`config`], [`cli`], [`logging`] | keys, commands, the log |
+//! | `warnings` | certificates that end, versions and clocks that differ |
 //! | `boottime` | the clock leases are measured by |
 //! | `fuzz` | what must hold for any bytes from outside; in tests and fuzzers only |
 //!
@@ -99,6 +101,7 @@ pub mod front;
 pub mod fuzz;
 pub mod http;
 pub mod inventory;
+pub mod journal;
 pub mod logging;
 pub mod model;
 pub mod observe;
@@ -109,3 +112,4 @@ pub mod storage;
 pub mod sync;
 pub mod task_informer;
 pub mod task_manager;
+mod warnings;

@@ -10,6 +10,7 @@ use crate::coordination::{Coordination, Discovery, Feed, ServerInfo, Servers};
 use crate::fleet;
 use crate::http::{self, RequestStats, tls};
 use crate::inventory::{Confirmation, FileSource, Filter, FilterError, PaasSettings, PaasSource, Source};
+use crate::journal::{DeletePage, DeleteQuery};
 use crate::observe::{MetricsServer, StatusServer};
 use crate::storage::{self, Addresses, StaticAddresses};
 use crate::sync::numbers::{MetricsSource, Numbers};
@@ -18,6 +19,7 @@ use crate::sync::snapshot::{
     DeletedRecord, Health, ProblemStatus, RejectedRecord, Status, StatusSource,
 };
 use crate::sync::{Clock, Controller, ControllerHandle, Peers, Timings};
+use crate::warnings::Warnings;
 use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -82,6 +84,7 @@ struct State {
     /// Who finds bcs-storage, unless its addresses are configured.
     discovery: Option<Arc<Discovery>>,
     requests: Requests,
+    warnings: Warnings,
     stopping: Mutex<bool>,
 }
 
@@ -125,6 +128,7 @@ impl Service {
         let coordination = coordination(&config, info, feed(&config, &requests)?)?;
         let controller =
             Controller::start(Arc::clone(&config), peers, clock, timings, Arc::clone(&coordination))?;
+        let warnings = Warnings::start(&config, Arc::clone(&coordination))?;
         let state = Arc::new(State {
             instance: listening.to_string(),
             clock,
@@ -132,6 +136,7 @@ impl Service {
             coordination,
             discovery,
             requests,
+            warnings,
             stopping: Mutex::new(false),
         });
         let source: Arc<dyn StatusSource> = state.clone();
@@ -369,7 +374,9 @@ impl State {
             .into_iter()
             .chain(coordination.problems.into_iter().map(|message| (kind, message)))
             .chain(discovery.map(|message| ("discovery", message)))
+            .chain(self.controller.journal_problem().map(|message| ("journal", message)))
             .map(|(kind, message)| ProblemStatus { kind, message })
+            .chain(self.warnings.all())
             .collect()
     }
 }
@@ -411,6 +418,10 @@ impl StatusSource for State {
         self.controller.deletes()
     }
 
+    fn delete_page(&self, query: &DeleteQuery) -> DeletePage {
+        self.controller.delete_page(query)
+    }
+
     fn assignment(&self) -> serde_json::Value {
         serde_json::to_value(self.coordination.assignment()).unwrap_or_default()
     }
@@ -443,6 +454,10 @@ impl StatusSource for State {
 
     fn control(&self, id: &str, control: Control) -> ControlOutcome {
         self.controller.control(id, control)
+    }
+
+    fn control_all(&self, control: Control) -> Vec<String> {
+        self.controller.control_all(control)
     }
 }
 

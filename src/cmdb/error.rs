@@ -63,9 +63,24 @@ pub(super) fn classify(code: i64, message: String) -> CmdbError {
             let field = named_field(&message);
             CmdbError::Refused { code, message, field }
         }
+        NO_PERMISSION => CmdbError::Later {
+            code,
+            message: format!("{message}; let the user of cmdb_user read and edit this business in the CMDB"),
+        },
+        NO_HEADERS => CmdbError::Later {
+            code,
+            message: format!(
+                "{message}; whatever is between this service and the CMDB must pass BK_User and both supplier headers on"
+            ),
+        },
         _ => CmdbError::Later { code, message },
     }
 }
+
+/// 9900403: the user may not do that (protocol.md 2).
+const NO_PERMISSION: i64 = 9_900_403;
+/// 1199027: user or supplier headers are missing (protocol.md 2).
+const NO_HEADERS: i64 = 1_199_027;
 
 /// The field a message names first. Some names begin with another (`bk_pod_clustertype`,
 /// `bk_pod_cluster`): of those at one place the longest counts. `None` where it is part of the

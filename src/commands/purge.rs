@@ -10,7 +10,10 @@ use super::{FAILED, GOOD, count, failed, peers, print};
 use crate::cli::{Output, PurgeArgs};
 use crate::cmdb::{CmdbError, Scope};
 use crate::config::{Config, SyncPolicy, printable};
+use crate::journal::{DeletedRecord, Journal};
+use crate::plan::Proof;
 use crate::sync::Peers;
+use jiff::Timestamp;
 use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -58,12 +61,13 @@ fn purge_cluster(
     flags: &PurgeArgs,
     report: &mut Report,
 ) -> Result<bool, Box<dyn std::error::Error>> {
-    if config.sync_policy == SyncPolicy::UpsertOnly {
+    let policy = config.policy_of(&flags.cluster);
+    if policy == SyncPolicy::UpsertOnly {
         return Err("sync_policy is upsert-only, which never deletes: give --sync_policy sync".into());
     }
     let peers = peers(config)?;
     report.found = count_records(&peers, flags)?;
-    if config.sync_policy == SyncPolicy::DryRun {
+    if policy == SyncPolicy::DryRun {
         return Ok(true);
     }
     if report.found > 0 && !flags.yes && !confirmed(config, flags, report.found)? {
@@ -74,7 +78,8 @@ fn purge_cluster(
     let scope = Scope { biz: flags.biz, cluster: &flags.cluster, fence: fence.as_ref() };
     let mut progress = Progress::new();
     progress.begin(format!("{}: deleting records", flags.cluster), Some(report.found));
-    let deleted = delete_all(&peers, &scope, report, &mut progress);
+    let journal = Journal::start(config.delete_journal.as_deref())?;
+    let deleted = delete_all(&peers, &scope, &journal, report, &mut progress);
     progress.end();
     let forgotten = deleted.map_err(Into::into).and_then(|()| Ok(turn.forget(&flags.cluster, flags.biz)?));
     turn.give_back(&flags.cluster);
@@ -110,6 +115,7 @@ fn confirmed(config: &Config, flags: &PurgeArgs, found: usize) -> io::Result<boo
 fn delete_all(
     peers: &Peers,
     scope: &Scope<'_>,
+    journal: &Journal,
     report: &mut Report,
     progress: &mut Progress,
 ) -> Result<(), CmdbError> {
@@ -121,6 +127,14 @@ fn delete_all(
             .list_page(scope.biz, scope.cluster, after, &mut |stored| records.push(stored.record))?;
         for record in records {
             report.deleted += peers.cmdb.delete(scope, &record.uuid)?;
+            journal.add(DeletedRecord {
+                time: now(),
+                cluster_id: scope.cluster.to_owned(),
+                uuid: record.uuid,
+                namespace: record.namespace,
+                name: record.name,
+                proof: Proof::Purged.to_string(),
+            });
             progress.at(report.deleted as usize);
         }
         match page.next {
@@ -130,6 +144,12 @@ fn delete_all(
             None => after = 0,
         }
     }
+}
+
+/// Now, RFC 3339, whole seconds.
+fn now() -> String {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
 impl Report {

@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::turn::Turn;
 use super::{FAILED, GOOD, clusters, failed, peers, print};
 use crate::cli::SyncArgs;
-use crate::config::{Config, SyncPolicy, printable};
+use crate::config::{Config, printable};
 use crate::model::Cluster;
 use crate::sync::{Once, OnceReport};
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub fn sync(config: &Config, flags: &SyncArgs) -> i32 {
 fn sync_all(config: &Config, flags: &SyncArgs) -> Result<Report, Box<dyn std::error::Error>> {
     let wanted = clusters(config, &flags.clusters)?;
     let turn = Turn::begin(config)?;
-    let once = Once::new(Arc::new(config.clone()), peers(config)?);
+    let once = Once::new(Arc::new(config.clone()), peers(config)?)?;
     let mut progress = Progress::new();
     let mut reports = Vec::new();
     for cluster in wanted {
@@ -59,12 +59,8 @@ fn sync_all(config: &Config, flags: &SyncArgs) -> Result<Report, Box<dyn std::er
     }
     progress.end();
     let good = reports.iter().all(|report| report.outcome == "ok");
-    let sync_policy = match config.sync_policy {
-        SyncPolicy::Sync => "sync",
-        SyncPolicy::UpsertOnly => "upsert-only",
-        SyncPolicy::DryRun => "dry-run",
-    };
-    Ok(Report { outcome: if good { "ok" } else { "failed" }, sync_policy, clusters: reports })
+    let outcome = if good { "ok" } else { "failed" };
+    Ok(Report { outcome, sync_policy: config.sync_policy.name(), clusters: reports })
 }
 
 fn sync_one(

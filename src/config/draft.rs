@@ -137,6 +137,13 @@ impl<'a> Draft<'a> {
         Some(self.text(name)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
+    /// Where a service manager wants a service to keep its files, if it says so.
+    pub fn state_directory(&self) -> Option<PathBuf> {
+        // systemd names several with colons between them.
+        let first = self.environment.get("STATE_DIRECTORY")?.split(':').next()?;
+        Some(first).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
     /// A path that may be empty, of a file that can be read.
     pub fn readable(&mut self, name: &str) -> Option<PathBuf> {
         let path = self.path(name)?;

@@ -74,6 +74,17 @@ pub enum SyncPolicy {
     DryRun,
 }
 
+impl SyncPolicy {
+    /// As the key `sync_policy` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::UpsertOnly => "upsert-only",
+            Self::DryRun => "dry-run",
+        }
+    }
+}
+
 /// The synchronizer's configuration, validated. Names are the keys of interface.md 2.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -124,10 +135,12 @@ pub struct Config {
     pub time_zone: jiff::tz::TimeZone,
     pub text_limit: usize,
     pub sync_policy: SyncPolicy,
+    pub dry_run_clusters: Vec<String>,
     pub delete_guard_percent: u32,
     pub delete_guard_min: usize,
     pub shutdown_grace: Duration,
     pub admin_token: Option<Secret>,
+    pub delete_journal: Option<PathBuf>,
 }
 
 /// The container server's configuration, validated.
@@ -173,6 +186,17 @@ impl Config {
     /// Reads and checks the synchronizer's configuration. The error holds every problem.
     pub fn load(sources: &Sources) -> Result<Loaded<Self>, Problems> {
         load(&SYNCHRONIZER, sources, synchronizer::check)
+    }
+
+    /// What may be written for a cluster: a canary of `dry_run_clusters` is only looked at.
+    pub fn policy_of(&self, cluster_id: &str) -> SyncPolicy {
+        let fits = |pattern: &String| {
+            globset::Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(cluster_id))
+        };
+        match self.dry_run_clusters.iter().any(fits) {
+            true => SyncPolicy::DryRun,
+            false => self.sync_policy,
+        }
     }
 
     /// The same from the text of a configuration file, without environment and flags.

@@ -75,10 +75,12 @@ pub fn check(draft: &mut Draft<'_>) -> Config {
         time_zone: time_zone(draft),
         text_limit: draft.number("text_limit"),
         sync_policy: sync_policy(draft),
+        dry_run_clusters: globs(draft, "dry_run_clusters"),
         delete_guard_percent: draft.number("delete_guard_percent"),
         delete_guard_min: draft.number("delete_guard_min"),
         shutdown_grace: draft.seconds("shutdown_grace"),
         admin_token: draft.secret_in_file("admin_token_file"),
+        delete_journal: draft.path("delete_journal").or_else(|| draft.state_directory()),
     }
 }
 

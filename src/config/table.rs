@@ -206,6 +206,10 @@ const SYNCHRONIZER_KEYS: &[Key] = &[
         &["sync", "upsert-only", "dry-run"],
         "sync, upsert-only (never deletes) or dry-run (writes nothing, counts and logs)",
     ),
+    list(
+        "dry_run_clusters",
+        "cluster ids (globs) for which nothing is written, as with dry-run, whatever sync_policy is",
+    ),
     number(
         "delete_guard_percent",
         "30",
@@ -223,6 +227,11 @@ const SYNCHRONIZER_KEYS: &[Key] = &[
         "admin_token_file",
         "",
         "file with the bearer token for POST calls; without it they are allowed from loopback only",
+    ),
+    text(
+        "delete_journal",
+        "",
+        "directory in which every delete is noted for 30 days; empty: STATE_DIRECTORY if systemd sets it, else deletes are kept in memory only",
     ),
     ignored("log_dir", false),
     ignored("log_max_size", false),

@@ -125,6 +125,9 @@ pub struct CoordinationStatus {
     pub problems: Vec<String>,
     /// Threads that are gone though they should not: only a restart brings them back.
     pub lost_threads: Vec<String>,
+    /// Milliseconds this machine's clock is ahead of ZooKeeper's, beyond what the network may account
+    /// for; none without ZooKeeper.
+    pub clock_ahead_ms: Option<i64>,
     /// Why this instance must end: its address belongs to another one.
     pub fatal: Option<String>,
 }

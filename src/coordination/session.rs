@@ -15,6 +15,7 @@ use super::registration::{Registration, RegistrationError, register};
 use super::relay::Event;
 use crate::boottime::boottime;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -72,6 +73,7 @@ struct Shared {
     state: Mutex<State>,
     wakers: Arc<Wakers>,
     sessions: AtomicU64,
+    clock_ahead_ms: Mutex<Option<i64>>,
 }
 
 #[derive(Default)]
@@ -104,6 +106,7 @@ impl Session {
             }),
             wakers: Arc::new(Wakers::default()),
             sessions: AtomicU64::new(0),
+            clock_ahead_ms: Mutex::default(),
         });
         let (stop, stopped) = bounded(0);
         let (end, ended) = bounded(0);
@@ -159,6 +162,12 @@ impl Session {
         self.shared.lease.age(boottime())
     }
 
+    /// By how much this machine's clock was ahead of ZooKeeper's at the last heartbeat, in
+    /// milliseconds, beyond what the heartbeat itself took.
+    pub fn clock_ahead_ms(&self) -> Option<i64> {
+        *self.shared.clock_ahead_ms.lock()
+    }
+
     /// Sessions there were so far.
     pub fn sessions(&self) -> u64 {
         self.shared.sessions.load(Ordering::Relaxed)
@@ -199,6 +208,16 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// How far a clock that showed `sent` and `answered` around a write is ahead of the one that dated
+/// the write; 0 if that lies between the two.
+fn ahead(sent: i64, written: i64, answered: i64) -> i64 {
+    match written {
+        written if written < sent => sent - written,
+        written if written > answered => answered - written,
+        _ => 0,
     }
 }
 
@@ -320,7 +339,11 @@ impl Shared {
     fn beat(&self, client: &Client, path: Option<&str>) -> Result<(), CallError> {
         match (path, self.role.registration()) {
             (Some(path), Some((_, info))) => {
-                client.write(path, &serde_json::to_vec(info).unwrap_or_default(), None).map(drop)
+                let sent = Timestamp::now().as_millisecond();
+                let stat = client.write(path, &serde_json::to_vec(info).unwrap_or_default(), None)?;
+                let answered = Timestamp::now().as_millisecond();
+                *self.clock_ahead_ms.lock() = Some(ahead(sent, stat.mtime, answered));
+                Ok(())
             }
             _ => client.stat("/").map(drop),
         }
@@ -354,5 +377,19 @@ impl Shared {
             }
         }
         self.wakers.wake(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ahead;
+
+    #[test]
+    fn clocks_differ_by_what_the_heartbeat_does_not_account_for() {
+        for (sent, written, answered, expected) in
+            [(10, 10, 10, 0), (10, 15, 20, 0), (10, 4, 20, 6), (10, 25, 20, -5)]
+        {
+            assert_eq!(ahead(sent, written, answered), expected);
+        }
     }
 }

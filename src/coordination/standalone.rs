@@ -104,6 +104,7 @@ impl Coordination for Standalone {
             reassignments: 0,
             problems: self.shared.lock().problems.clone(),
             lost_threads: self.inventory.lock().lost().into_iter().collect(),
+            clock_ahead_ms: None,
             fatal: None,
         }
     }

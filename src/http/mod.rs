@@ -9,6 +9,7 @@ mod answer;
 mod client;
 mod dial;
 mod excerpt;
+pub mod expiry;
 mod handshake;
 mod loose;
 mod names;

@@ -193,7 +193,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(bytes)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let path = path.to_owned();
     match CertificateDer::pem_slice_iter(&read(&path)?).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if certificates.is_empty() => Err(TlsError::NoCertificate { path }),

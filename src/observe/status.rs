@@ -10,6 +10,7 @@ use super::access::{self, Denied};
 use super::page;
 use crate::config::Secret;
 use crate::front::{Counters, Front, Handler, Limits, Request, Response};
+use crate::journal::DeleteQuery;
 use crate::sync::snapshot::{Control, ControlOutcome, Health, StatusSource};
 
 /// The status service at work; stops when dropped.
@@ -61,6 +62,7 @@ enum Route {
     Rejected(String),
     History(String),
     Control(String, Control),
+    ControlAll(Control),
 }
 
 impl Route {
@@ -72,6 +74,9 @@ impl Route {
             "/api/v1/status" => Self::Status,
             "/api/v1/assignment" => Self::Assignment,
             "/api/v1/deletes" => Self::Deletes,
+            "/api/v1/sync" => Self::ControlAll(Control::Sync),
+            "/api/v1/pause" => Self::ControlAll(Control::Pause),
+            "/api/v1/resume" => Self::ControlAll(Control::Resume),
             _ => return Self::parse_cluster(path.strip_prefix("/api/v1/clusters/")?),
         })
     }
@@ -96,7 +101,7 @@ impl Route {
 
     /// Methods, as the `Allow` header names them.
     fn allowed(&self) -> &'static str {
-        if matches!(self, Self::Control(..)) { "POST" } else { "GET, HEAD" }
+        if matches!(self, Self::Control(..) | Self::ControlAll(_)) { "POST" } else { "GET, HEAD" }
     }
 }
 
@@ -132,7 +137,10 @@ impl Routes {
             Route::Ready => health(&self.source.readiness()),
             Route::Status => Response::json(200, &self.source.status()),
             Route::Assignment => Response::json(200, &self.source.assignment()),
-            Route::Deletes => Response::json(200, &json!({"deletes": self.source.deletes()})),
+            Route::Deletes => match DeleteQuery::parse(&request.query) {
+                Ok(query) => Response::json(200, &self.source.delete_page(&query)),
+                Err(message) => Response::error(400, "bad_query", &message),
+            },
             Route::Cluster(id) => match self.source.cluster(&id) {
                 Some(cluster) => Response::json(200, &cluster),
                 None => unknown(&id),
@@ -152,7 +160,17 @@ impl Routes {
                 Ok(()) => self.control(&id, control, request),
                 Err(denied) => deny(&denied),
             },
+            Route::ControlAll(control) => match access::check(self.token.as_ref(), request) {
+                Ok(()) => self.control_all(control, request),
+                Err(denied) => deny(&denied),
+            },
         }
+    }
+
+    fn control_all(&self, control: Control, request: &Request) -> Response {
+        log::info!("{control:?} of every cluster asked for by {}", request.peer.ip());
+        let clusters = self.source.control_all(control);
+        Response::json(202, &json!({"clusters": clusters, "accepted": true}))
     }
 
     fn control(&self, id: &str, control: Control, request: &Request) -> Response {

@@ -15,12 +15,13 @@ use super::snapshot::{
 use super::timings::Timings;
 use crate::config::Config;
 use crate::coordination::{Coordination, Lock};
+use crate::journal::{DeletePage, DeleteQuery, Journal};
 use crate::model::Cluster;
 use crate::plan::Fingerprinter;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use crossbeam::select;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -40,11 +41,26 @@ enum Slot {
     Running(Reconciler),
 }
 
+/// What operators paused: it stays so until they resume it, also when the cluster comes later, or
+/// leaves and comes back.
+#[derive(Default)]
+struct Paused {
+    all: bool,
+    clusters: BTreeSet<String>,
+}
+
+impl Paused {
+    fn holds(&self, id: &str) -> bool {
+        self.all || self.clusters.contains(id)
+    }
+}
+
 /// The clusters of this instance.
 pub struct Controller {
     common: Common,
     coordination: Arc<dyn Coordination>,
     slots: Mutex<BTreeMap<String, Slot>>,
+    paused: Mutex<Paused>,
     /// Clusters that are not at work any more, with the senders whose last request is still under
     /// way: their locks are given back after it.
     leaving: Mutex<BTreeMap<String, Vec<JoinHandle<()>>>>,
@@ -74,13 +90,15 @@ impl Controller {
         coordination: Arc<dyn Coordination>,
     ) -> io::Result<ControllerHandle> {
         let prints = Fingerprinter::new(fastrand::u64(..));
-        let (deletes, fenced) = (Arc::default(), Arc::default());
+        let deletes = Arc::new(Journal::start(config.delete_journal.as_deref())?);
+        let fenced = Arc::default();
         let common = Common { config, peers, clock, timings, deletes, fenced, prints };
         let (life, alive) = bounded(0);
         let controller = Arc::new(Self {
             common,
             coordination,
             slots: Mutex::default(),
+            paused: Mutex::default(),
             leaving: Mutex::default(),
             assigned: AtomicBool::new(false),
             alive,
@@ -169,7 +187,12 @@ impl Controller {
                     Lock::Pending { holder } => {
                         *why = holder.map(|holder| format!("{holder} still holds it"));
                     }
-                    Lock::Held(fence) => match Reconciler::start(cluster.clone(), fence, &self.common) {
+                    Lock::Held(fence) => match Reconciler::start(
+                        cluster.clone(),
+                        fence,
+                        &self.common,
+                        self.paused.lock().holds(id),
+                    ) {
                         Ok(reconciler) => {
                             log::info!("cluster={id} starts in business {}", cluster.bk_biz_id);
                             *slot = Slot::Running(reconciler);
@@ -234,12 +257,12 @@ impl Controller {
 
     /// Every cluster of this instance, by id.
     pub fn clusters(&self) -> Vec<ClusterStatus> {
-        self.slots.lock().values().map(Slot::status).collect()
+        self.slots.lock().values().map(|slot| slot.status(&self.common.config)).collect()
     }
 
     /// One cluster.
     pub fn cluster(&self, id: &str) -> Option<ClusterStatus> {
-        self.slots.lock().get(id).map(Slot::status)
+        self.slots.lock().get(id).map(|slot| slot.status(&self.common.config))
     }
 
     /// Refused records of one cluster.
@@ -260,18 +283,57 @@ impl Controller {
 
     /// The last deletes, newest first.
     pub fn deletes(&self) -> Vec<DeletedRecord> {
-        self.common.deletes.all()
+        self.common.deletes.last()
+    }
+
+    /// One page of the delete journal.
+    pub fn delete_page(&self, query: &DeleteQuery) -> DeletePage {
+        self.common.deletes.page(query)
+    }
+
+    /// What is wrong with the delete journal, in words.
+    pub fn journal_problem(&self) -> Option<String> {
+        self.common.deletes.problem()
     }
 
     /// Carries out an operator's request.
     pub fn control(&self, id: &str, control: Control) -> ControlOutcome {
-        match self.slots.lock().get(id) {
-            Some(Slot::Running(reconciler)) => {
-                reconciler.control(control);
-                ControlOutcome::Accepted
-            }
-            _ => ControlOutcome::UnknownCluster,
+        let slots = self.slots.lock();
+        let Some(slot) = slots.get(id) else { return ControlOutcome::UnknownCluster };
+        match control {
+            Control::Pause => _ = self.paused.lock().clusters.insert(id.to_owned()),
+            Control::Resume => self.resume(id, slots.keys()),
+            Control::Sync | Control::ApproveDeletes => {}
         }
+        // One that waits for its lock begins with a full sync, and has nothing to approve.
+        if let Slot::Running(reconciler) = slot {
+            reconciler.control(control);
+        }
+        ControlOutcome::Accepted
+    }
+
+    /// Takes one cluster out of what is paused, also where all of them were.
+    fn resume<'a>(&self, id: &str, all: impl Iterator<Item = &'a String>) {
+        let mut paused = self.paused.lock();
+        if std::mem::take(&mut paused.all) {
+            paused.clusters.extend(all.cloned());
+        }
+        paused.clusters.remove(id);
+    }
+
+    /// Carries out an operator's request about every cluster, those that come later included; the
+    /// ids of those that are here.
+    pub fn control_all(&self, control: Control) -> Vec<String> {
+        let slots = self.slots.lock();
+        if matches!(control, Control::Pause | Control::Resume) {
+            *self.paused.lock() = Paused { all: control == Control::Pause, clusters: BTreeSet::new() };
+        }
+        for slot in slots.values() {
+            if let Slot::Running(reconciler) = slot {
+                reconciler.control(control);
+            }
+        }
+        slots.keys().cloned().collect()
     }
 
     /// Whether the controller and every thread of every cluster live.
@@ -359,7 +421,7 @@ impl Slot {
         }
     }
 
-    fn status(&self) -> ClusterStatus {
+    fn status(&self, config: &Config) -> ClusterStatus {
         match self {
             Self::Running(reconciler) => reconciler.status(),
             Self::Waiting { cluster, why } => ClusterStatus {
@@ -368,6 +430,7 @@ impl Slot {
                 project_id: cluster.project_id.clone(),
                 kind: cluster.kind.as_str(),
                 state: ClusterState::Waiting,
+                sync_policy: config.policy_of(&cluster.id).name(),
                 pods: PodCounts::default(),
                 watch: WatchStatus::default(),
                 full_sync: FullSyncStatus {

@@ -9,7 +9,6 @@
 
 mod clock;
 mod controller;
-mod deletes;
 mod documents;
 mod full_sync;
 mod gate;

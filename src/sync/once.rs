@@ -12,6 +12,7 @@ use super::shared::{Peers, Shared};
 use super::timings::Timings;
 use crate::cmdb::CmdbError;
 use crate::config::Config;
+use crate::journal::Journal;
 use crate::model::{Cluster, Fence};
 use crate::plan::{Cause, Fingerprinter, Outcome};
 use crossbeam::channel::bounded;
@@ -66,11 +67,15 @@ pub struct OnceReport {
 
 impl Once {
     /// Nothing is asked yet.
-    pub fn new(config: Arc<Config>, peers: Peers) -> Self {
+    ///
+    /// # Errors
+    /// The machine grants no thread.
+    pub fn new(config: Arc<Config>, peers: Peers) -> io::Result<Self> {
         let prints = Fingerprinter::new(fastrand::u64(..));
         let (clock, timings) = (Clock::start(), Timings::default());
-        let (deletes, fenced) = (Arc::default(), Arc::default());
-        Self { common: Common { config, peers, clock, timings, deletes, fenced, prints } }
+        let deletes = Arc::new(Journal::start(config.delete_journal.as_deref())?);
+        let fenced = Arc::default();
+        Ok(Self { common: Common { config, peers, clock, timings, deletes, fenced, prints } })
     }
 
     /// Makes the records of a cluster equal to its pods. With `approve_deletes`, also where the

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Removes what a listing of each previous business shows; a business without records is done and
 /// told to coordination by the controller.
 pub(super) fn clean(shared: &Shared) {
-    if shared.config.sync_policy != SyncPolicy::Sync {
+    if shared.policy != SyncPolicy::Sync {
         return;
     }
     let businesses = shared.previous_businesses.lock().clone();

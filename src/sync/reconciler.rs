@@ -6,7 +6,6 @@
 //! ```
 
 use super::clock::{Clock, rounded};
-use super::deletes::DeleteLog;
 use super::documents::Documents;
 use super::full_sync::FullSync;
 use super::gate;
@@ -25,6 +24,7 @@ use super::timings::Timings;
 use super::watch::{self, WatchControl};
 use crate::config::Config;
 use crate::convert::{self, Converter};
+use crate::journal::Journal;
 use crate::model::{Cluster, Fence};
 use crate::plan::{
     Cause, EventQueue, Fingerprinter, Guard, GuardSettings, Ledger, Schedule, Standing, Trouble,
@@ -61,19 +61,20 @@ pub(super) struct Common {
     pub peers: Peers,
     pub clock: Clock,
     pub timings: Timings,
-    pub deletes: Arc<DeleteLog>,
+    pub deletes: Arc<Journal>,
     pub fenced: Arc<AtomicU64>,
     pub prints: Fingerprinter,
 }
 
 impl Reconciler {
-    /// Starts every thread of a cluster.
+    /// Starts every thread of a cluster, which writes nothing before it is resumed if it is `paused`.
     ///
     /// # Errors
     /// The machine grants no further thread; those already started are stopped again.
-    pub fn start(cluster: Cluster, fence: Arc<dyn Fence>, common: &Common) -> io::Result<Self> {
+    pub fn start(cluster: Cluster, fence: Arc<dyn Fence>, common: &Common, paused: bool) -> io::Result<Self> {
         let (stop, stopped) = bounded(0);
         let shared = Arc::new(Shared::new(cluster, fence, common, stopped));
+        shared.paused.store(paused, Relaxed);
         let mut reconciler = Self {
             control: Arc::new(WatchControl::default()),
             readers: Vec::new(),
@@ -211,6 +212,7 @@ impl Reconciler {
             project_id: cluster.project_id.clone(),
             kind: cluster.kind.as_str(),
             state: self.state(),
+            sync_policy: shared.policy.name(),
             pods: PodCounts {
                 storage: counts.storage,
                 cmdb: counts.in_step + counts.extra,
@@ -339,6 +341,7 @@ impl Shared {
             interval: config.full_sync_interval,
         };
         let schedule = common.timings.schedule(config.full_sync_interval);
+        let policy = config.policy_of(&cluster.id);
         Self {
             converter: Converter::new(cluster.kind, settings),
             problems: Problems::new(&cluster.id),
@@ -370,6 +373,7 @@ impl Shared {
             paused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stopped,
+            policy,
             config: Arc::clone(config),
         }
     }

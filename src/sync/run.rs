@@ -33,7 +33,7 @@ pub(super) enum SyncError {
     Storage(#[from] StorageError),
     #[error("full sync: the CMDB takes no writes; see the senders' retries")]
     Stuck,
-    #[error("full sync: stopped")]
+    #[error("full sync: stopped or paused")]
     Stopped,
 }
 
@@ -87,6 +87,7 @@ impl<'a> Run<'a> {
         let mut too_large = 0;
         shared.documents.listing_begins();
         loop {
+            self.go_on()?;
             let mut pods = Vec::new();
             let mut invalid = 0;
             let page = listing.next_page(&mut |document| match shared
@@ -125,7 +126,16 @@ impl<'a> Run<'a> {
                 default(deadline.saturating_duration_since(std::time::Instant::now())) => {}
             }
         }
-        Ok(())
+        // A paused shard says that it is done although it is not.
+        self.go_on()
+    }
+
+    /// Neither stopped nor paused meanwhile.
+    fn go_on(&self) -> Result<(), SyncError> {
+        match self.shared.stopping() || self.shared.paused() {
+            true => Err(SyncError::Stopped),
+            false => Ok(()),
+        }
     }
 
     /// What the CMDB holds, into the ledger.
@@ -134,9 +144,7 @@ impl<'a> Run<'a> {
         shared.ledger.lock().begin_full_sync();
         let mut after = Some(0);
         while let Some(last) = after {
-            if shared.stopping() {
-                return Err(SyncError::Stopped);
-            }
+            self.go_on()?;
             let mut records = Vec::new();
             let page = shared.peers.cmdb.list_page(
                 shared.cluster.bk_biz_id,
@@ -196,7 +204,7 @@ impl<'a> Run<'a> {
         let now = shared.clock.now();
         let missing = shared.ledger.lock().missing(now);
         missing.unrecorded.into_iter().try_for_each(|order| self.buffer(order))?;
-        if shared.config.sync_policy == SyncPolicy::UpsertOnly {
+        if shared.policy == SyncPolicy::UpsertOnly {
             return Ok(0);
         }
         let periodic = causes.contains(&Cause::Periodic);
@@ -258,6 +266,7 @@ impl<'a> Run<'a> {
             {
                 return Err(SyncError::Stopped);
             }
+            self.go_on()?;
             let now = self.shared.clock.now();
             match shard.queued() {
                 queued if queued != progress.1 => progress = (now, queued),

@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const PARKED_RECORDS: usize = 64;
 /// A sleeping shard looks around after this time at the latest.
 const IDLE: Duration = Duration::from_secs(5);
+/// A paused shard looks after this time whether it may go on.
+const PAUSED: Duration = Duration::from_millis(200);
 /// A topology this young is not read again because a module was refused.
 const TOPOLOGY_YOUNG: Duration = Duration::from_secs(5);
 
@@ -44,7 +46,7 @@ impl<'a> SenderShard<'a> {
             batch: config.cmdb_batch_size,
             recheck_after: config.cmdb_timeout,
             parked_records: PARKED_RECORDS,
-            deletes: config.sync_policy != SyncPolicy::UpsertOnly,
+            deletes: shared.policy != SyncPolicy::UpsertOnly,
         };
         let prints = shared.ledger.lock().prints();
         let lane = Lane::new(settings, fastrand::u64(..));
@@ -57,6 +59,12 @@ impl<'a> SenderShard<'a> {
             self.take_messages();
             if self.drained_or_late() {
                 return;
+            }
+            if self.shared.paused() {
+                // A full sync that waits for this shard must not, and ends.
+                self.answer_flushes();
+                self.sleep(Some(self.shared.clock.now() + PAUSED));
+                continue;
             }
             let now = self.shared.clock.now();
             let step = {
@@ -118,6 +126,9 @@ impl<'a> SenderShard<'a> {
     fn drained_or_late(&mut self) -> bool {
         if !self.shared.stopping() {
             return false;
+        }
+        if self.shared.paused() {
+            return true;
         }
         let grace = self.shared.config.shutdown_grace;
         Instant::now() >= *self.drain_until.get_or_insert_with(|| Instant::now() + grace)
@@ -248,11 +259,9 @@ impl<'a> SenderShard<'a> {
             }
             .map(|()| vec![Ok(())]),
             records => self
-                .write("create_many", &format!("{} pods", records.len()), |shared| {
-                    match shared.config.sync_policy {
-                        SyncPolicy::DryRun => Ok(records.iter().map(|_| Ok(())).collect()),
-                        _ => shared.peers.cmdb.create_many(&shared.scope(), records),
-                    }
+                .write("create_many", &format!("{} pods", records.len()), |shared| match shared.policy {
+                    SyncPolicy::DryRun => Ok(records.iter().map(|_| Ok(())).collect()),
+                    _ => shared.peers.cmdb.create_many(&shared.scope(), records),
                 })
                 .map(|results| results.into_iter().map(|result| result.map_err(failure)).collect()),
         };
@@ -284,7 +293,7 @@ impl<'a> SenderShard<'a> {
         whom: &str,
         request: impl FnOnce(&Shared) -> Result<T, CmdbError>,
     ) -> Result<T, Failure> {
-        if self.shared.config.sync_policy == SyncPolicy::DryRun {
+        if self.shared.policy == SyncPolicy::DryRun {
             log::info!("cluster={} dry-run: would {what} {whom}", self.shared.cluster.id);
             if what != "create_many" {
                 return Ok(T::default());

@@ -4,7 +4,6 @@
 //! while the ledger is locked, and senders never take the gate.
 
 use super::clock::Clock;
-use super::deletes::DeleteLog;
 use super::documents::Documents;
 use super::history::History;
 use super::mute::MuteCheck;
@@ -12,8 +11,9 @@ use super::numbers::Histogram;
 use super::problems::{Problem, Problems};
 use super::stats::Stats;
 use crate::cmdb::{self, TopologyCache};
-use crate::config::Config;
+use crate::config::{Config, SyncPolicy};
 use crate::convert::{Converter, InvalidDocument};
+use crate::journal::Journal;
 use crate::model::{Cluster, DeletedPod, Fence, Modules, Observation};
 use crate::plan::{EventQueue, Guard, Ledger, Order, Pushed, Schedule};
 use crate::storage;
@@ -123,6 +123,8 @@ impl Shard {
 pub(super) struct Shared {
     pub cluster: Cluster,
     pub config: Arc<Config>,
+    /// What may be written for this cluster.
+    pub policy: SyncPolicy,
     pub peers: Peers,
     pub fence: Arc<dyn Fence>,
     pub clock: Clock,
@@ -141,7 +143,7 @@ pub(super) struct Shared {
     pub history: History,
     pub problems: Problems,
     pub documents: Documents,
-    pub deletes: Arc<DeleteLog>,
+    pub deletes: Arc<Journal>,
     /// Writes of the whole instance that its fences refused.
     pub fenced: Arc<AtomicU64>,
     /// The fence's epoch that the ledger belongs to.
@@ -162,6 +164,11 @@ pub(super) struct Shared {
 impl Shared {
     pub fn stopping(&self) -> bool {
         self.stopping.load(Relaxed)
+    }
+
+    /// Whether an operator wants nothing to be written.
+    pub fn paused(&self) -> bool {
+        self.paused.load(Relaxed)
     }
 
     pub fn scope(&self) -> cmdb::Scope<'_> {

@@ -2,6 +2,9 @@
 //!
 //! Plain data, taken at one moment; names are fixed by the interface.
 
+pub use crate::journal::DeletedRecord;
+
+use crate::journal::{DeletePage, DeleteQuery};
 use serde::Serialize;
 
 /// The whole state.
@@ -80,6 +83,8 @@ pub struct ClusterStatus {
     pub kind: &'static str,
     /// Its state in one word.
     pub state: ClusterState,
+    /// What may be written for it: `sync`, `upsert-only` or `dry-run`.
+    pub sync_policy: &'static str,
     /// Pods on both sides.
     pub pods: PodCounts,
     /// The watch stream.
@@ -288,23 +293,6 @@ pub struct RecentChange {
     pub proof: Option<String>,
 }
 
-/// A delete that was carried out.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeletedRecord {
-    /// When, RFC 3339.
-    pub time: String,
-    /// Of which cluster.
-    pub cluster_id: String,
-    /// Uid of the pod; its name in Mesos.
-    pub uuid: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Why it could be deleted.
-    pub proof: String,
-}
-
 /// Health or readiness.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
@@ -346,8 +334,12 @@ pub trait StatusSource: Send + Sync + 'static {
     fn rejected(&self, id: &str) -> Option<Vec<RejectedRecord>>;
     /// The last hour of one cluster.
     fn history(&self, id: &str) -> Option<ClusterHistory>;
-    /// The last deletes, newest first.
+    /// The last deletes of this process, newest first.
     fn deletes(&self) -> Vec<DeletedRecord>;
+    /// One page of the delete journal.
+    fn delete_page(&self, query: &DeleteQuery) -> DeletePage {
+        DeletePage::of_memory(&self.deletes(), query)
+    }
     /// Who does what, the body of `GET /api/v1/assignment`.
     fn assignment(&self) -> serde_json::Value;
     /// Whether every thread that must live lives.
@@ -356,4 +348,9 @@ pub trait StatusSource: Send + Sync + 'static {
     fn readiness(&self) -> Health;
     /// Carries out an operator's request.
     fn control(&self, id: &str, control: Control) -> ControlOutcome;
+    /// The same for every cluster of this instance; their ids.
+    fn control_all(&self, control: Control) -> Vec<String> {
+        let ids = self.status().clusters.into_iter().map(|cluster| cluster.cluster_id);
+        ids.filter(|id| self.control(id, control) == ControlOutcome::Accepted).collect()
+    }
 }

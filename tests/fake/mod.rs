@@ -32,6 +32,7 @@ pub fn cluster(id: &str, state: ClusterState, last_error: Option<&str>) -> Clust
         project_id: "p".into(),
         kind: "k8s",
         state,
+        sync_policy: "sync",
         pods: PodCounts { storage: 12, cmdb: 10, pending: 1, rejected: 1, ..PodCounts::default() },
         watch: WatchStatus { connected: true, reconnects: 3, ..WatchStatus::default() },
         full_sync: FullSyncStatus {

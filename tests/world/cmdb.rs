@@ -35,6 +35,8 @@ pub enum Fault {
     Empty,
     /// `bk_error_code` -1: system busy.
     Busy,
+    /// `bk_error_code` 9900403: the user has no permission.
+    NoPermission,
     /// The head of an answer and then nothing, for as long as the client waits.
     Hang,
     /// It is carried out, and then the connection breaks.
@@ -371,10 +373,8 @@ impl Handler for Gate {
             Some(Fault::Error500) => plain(500, b"internal error".to_vec()),
             Some(Fault::Html) => plain(200, b"<html><body>Please log in</body></html>".to_vec()),
             Some(Fault::Empty) => plain(200, Vec::new()),
-            Some(Fault::Busy) => Response::json(
-                200,
-                &json!({"result": false, "bk_error_code": -1, "bk_error_msg": "system busy", "data": null}),
-            ),
+            Some(Fault::Busy) => refusal(-1, "system busy"),
+            Some(Fault::NoPermission) => refusal(9_900_403, "no permission"),
             Some(Fault::Hang) => stream(HANG_TICK),
             Some(Fault::LoseAnswer) => {
                 self.pass_on(&call, &request);
@@ -395,6 +395,11 @@ fn stream(tick: Duration) -> Response {
         Err(io::ErrorKind::ConnectionAborted.into())
     }));
     Response { status: 200, content_type: "application/json", headers: Vec::new(), body }
+}
+
+fn refusal(code: i64, message: &str) -> Response {
+    let answer = json!({"result": false, "bk_error_code": code, "bk_error_msg": message, "data": null});
+    Response::json(200, &answer)
 }
 
 fn plain(status: u16, body: Vec<u8>) -> Response {
