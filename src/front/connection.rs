@@ -10,7 +10,7 @@ use super::backend::Backend;
 use super::body::{Body, Budget};
 use super::head::{Framing, Head, ReadError, Refusal, read_head};
 use super::listener::Tally;
-use super::wire::{Peer, Wire};
+use super::wire::{Peer, Phase, Wire};
 use super::{Body as AnswerBody, Limits, Response};
 
 /// After a refusal what the client still sends is read and dropped for so long and so much, because
@@ -58,6 +58,7 @@ impl Connection {
     fn serve_requests(&mut self) -> Result<(), ReadError> {
         while self.wait_for_request()? {
             let (head, body) = self.read_request()?;
+            *self.peer.phase.lock() = Phase::Served;
             if !self.exchange(&head, body)? {
                 break;
             }
@@ -68,12 +69,12 @@ impl Connection {
     /// Waits for the first byte of a request; false if the client went, or was silent for too long.
     fn wait_for_request(&mut self) -> io::Result<bool> {
         self.input.get_mut().set_deadline(Instant::now() + self.shared.limits.idle_time);
-        *self.peer.idle_since.lock() = Some(Instant::now());
+        *self.peer.phase.lock() = Phase::Idle(Instant::now());
         let arrived = match self.input.fill_buf() {
             Ok(bytes) => !bytes.is_empty(),
             Err(_) => false,
         };
-        *self.peer.idle_since.lock() = None;
+        *self.peer.phase.lock() = Phase::Arriving(Instant::now());
         self.input.get_mut().set_deadline(Instant::now() + self.shared.limits.request_time);
         Ok(arrived)
     }

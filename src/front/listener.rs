@@ -14,11 +14,14 @@ use super::backend::Backend;
 use super::body::Budget;
 use super::connection::{Connection, Shared};
 use super::crew::Crew;
-use super::wire::Peer;
+use super::wire::{Peer, Phase};
 use super::{Handler, Limits};
 
 /// Stack of a connection's thread: deep enough for a TLS handshake, small enough for thousands.
 const CONNECTION_STACK: usize = 256 * 1024;
+/// A request that has been arriving for so long makes room where nothing is idle: a healthy client
+/// sends its own at once, and one that drips shall not keep it out.
+const SLOW_REQUEST: Duration = Duration::from_secs(1);
 /// How long a stop waits for connections that were cut.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
@@ -29,7 +32,7 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections closed at once because the port was full of busy ones.
     pub refused: u64,
-    /// Idle connections closed to make room.
+    /// Idle connections, and slow requests, closed to make room.
     pub evicted: u64,
     /// Requests refused before they reached a handler, timeouts aside.
     pub bad_requests: u64,
@@ -88,8 +91,13 @@ impl Peers {
         let mut open = self.open.lock();
         let mut admission = Admission::Free;
         if open.len() >= limit {
-            let idle = open.iter().filter_map(|(id, peer)| Some(((*peer.idle_since.lock())?, *id)));
-            let Some((_, longest)) = idle.min() else { return Admission::Full };
+            let slow = Instant::now().checked_sub(SLOW_REQUEST);
+            let places = open.iter().filter_map(|(id, peer)| match *peer.phase.lock() {
+                Phase::Idle(since) => Some((false, since, *id)),
+                Phase::Arriving(since) => slow.filter(|slow| since <= *slow).map(|_| (true, since, *id)),
+                Phase::Served => None,
+            });
+            let Some((_, _, longest)) = places.min() else { return Admission::Full };
             if let Some(peer) = open.remove(&longest) {
                 peer.cut();
             }
@@ -303,19 +311,27 @@ mod tests {
     }
 
     #[test]
-    fn a_full_port_gives_up_who_was_idle_longest_and_nobody_who_is_served() {
+    fn a_full_port_gives_up_who_was_idle_longest_then_who_drips_and_nobody_who_is_served() {
         let peers = Peers::default();
         let (busy, older, newer) = (peer(), peer(), peer());
-        *busy.idle_since.lock() = None;
+        *busy.phase.lock() = Phase::Served;
         for (id, peer) in [(1, &busy), (2, &older), (3, &newer)] {
             assert_eq!(peers.admit(id, Arc::clone(peer), 3), Admission::Free);
         }
         let late = peer();
-        *late.idle_since.lock() = None;
+        *late.phase.lock() = Phase::Served;
         assert_eq!(peers.admit(4, Arc::clone(&late), 3), Admission::Evicted);
         assert!(older.is_gone() && !newer.is_gone() && !busy.is_gone());
-        *newer.idle_since.lock() = None;
+        *newer.phase.lock() = Phase::Arriving(Instant::now());
         assert_eq!(peers.admit(5, peer(), 3), Admission::Full);
+        *newer.phase.lock() = Phase::Arriving(Instant::now().checked_sub(SLOW_REQUEST).unwrap());
+        let idle = peer();
+        peers.remove(4);
+        assert_eq!(peers.admit(7, Arc::clone(&idle), 3), Admission::Free);
+        assert_eq!(peers.admit(8, Arc::clone(&late), 3), Admission::Evicted);
+        assert!(idle.is_gone() && !newer.is_gone());
+        assert_eq!(peers.admit(4, Arc::clone(&late), 3), Admission::Evicted);
+        assert!(newer.is_gone() && !busy.is_gone());
         peers.remove(4);
         assert_eq!(peers.admit(6, peer(), 3), Admission::Free);
     }

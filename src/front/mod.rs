@@ -113,7 +113,8 @@ impl<F: Fn(Request) -> Response + Send + Sync + 'static> Handler for F {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections at the same time. Beyond that the one that has been idle longest makes room; if
-    /// none is idle, the new one is closed at once.
+    /// none is idle, the one whose request has been arriving longest, if for more than a second; else
+    /// the new one is closed at once.
     pub connections: usize,
     /// Bytes of request line and headers.
     pub head: usize,

@@ -10,14 +10,25 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+/// What a connection is at, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for a request.
+    Idle(Instant),
+    /// A request has begun to arrive.
+    Arriving(Instant),
+    /// A whole request is there, or its answer is on the way.
+    Served,
+}
+
 /// What others may see and do of a connection while its thread serves it.
 pub struct Peer {
     /// The socket.
     pub tcp: TcpStream,
     /// Who is at its other end.
     pub addr: SocketAddr,
-    /// Since when it waits for a request; `None` while it is served.
-    pub idle_since: Mutex<Option<Instant>>,
+    /// What it is at.
+    pub phase: Mutex<Phase>,
     /// The way to tiny_http while a request is there.
     backend: Mutex<Option<Arc<UnixStream>>>,
     gone: AtomicBool,
@@ -26,8 +37,8 @@ pub struct Peer {
 impl Peer {
     /// A fresh connection, idle.
     pub fn new(tcp: TcpStream, addr: SocketAddr) -> Self {
-        let idle_since = Mutex::new(Some(Instant::now()));
-        Self { tcp, addr, idle_since, backend: Mutex::new(None), gone: AtomicBool::new(false) }
+        let phase = Mutex::new(Phase::Idle(Instant::now()));
+        Self { tcp, addr, phase, backend: Mutex::new(None), gone: AtomicBool::new(false) }
     }
 
     /// Ends the connection from whatever thread: all waits on it return.
