@@ -1,4 +1,5 @@
-//! The calls of protocol.md 2 over real HTTP: every rule with its code, and what each call does.
+//! The calls of protocol.md 2 over real HTTP: what each does, and what it refuses. The rules of single
+//! fields are in `container_rules.rs`.
 
 #![allow(clippy::unwrap_used)] // All of it is test.
 
@@ -23,79 +24,6 @@ fn by_uuid(uuid: &str) -> Value {
 fn rule(field: &str, operator: &str, value: Value) -> Value {
     let rules = json!([{"field": field, "operator": operator, "value": value}]);
     json!({"pod_property_filter": {"condition": "AND", "rules": rules}})
-}
-
-#[test]
-fn each_field_rule_has_its_code() {
-    let strict = Server::start(json!({}));
-    let loose = Server::start(json!({"strict_fields": false}));
-    let long = "x".repeat(2001);
-    let wide = "x".repeat(257);
-    // Field, value, code under strict_fields, code without.
-    let mut rows = vec![
-        ("bk_module_id", json!(null), 1118401, 1118401),
-        ("bk_module_id", json!(""), 1118401, 1118401),
-        ("bk_module_id", json!("41"), 1118401, 1118401),
-        ("bk_module_id", json!(41.5), 1118401, 1118401),
-        ("bk_module_id", json!(51), 1118401, 1118401),
-        ("bk_module_id", json!(99), 1118401, 1118401),
-        ("bk_cloud_id", json!(null), 1199010, 1199010),
-        ("bk_cloud_id", json!("0"), 1199009, 1199009),
-        ("bk_cloud_id", json!(1e300), 1199009, 1199009),
-        ("bk_host_innerip", json!(5), 1199007, 1199007),
-        ("bk_host_innerip", json!("0.1.2.3"), 1199016, 1199016),
-        ("bk_host_innerip", json!("fd00::1"), 1199016, 0),
-        ("bk_host_innerip", json!(""), 0, 0),
-        ("bk_pod_ip", json!("10.0.0.256"), 1199016, 1199016),
-        ("bk_pod_ip", json!("fd00::1"), 1199016, 0),
-        ("bk_pod_ip", json!("0.1.2.3"), 0, 0),
-        ("bk_pod_ip", json!(wide), 1199015, 1199015),
-        ("bk_pod_labels", json!("{\"a\":\"b c\"}"), 1199016, 0),
-        ("bk_pod_labels", json!("{\"a\":\"\"}"), 1199016, 0),
-        ("bk_pod_labels", json!("[]"), 1199016, 1199016),
-        ("bk_pod_labels", json!({"a": "b"}), 1199007, 1199007),
-        ("bk_pod_annotations", json!(format!("{{\"a\":\"{long}\"}}")), 1199015, 0),
-        ("bk_pod_annotations", json!("not json"), 1199016, 1199016),
-        ("bk_pod_containers", json!(long), 1199015, 0),
-        ("bk_pod_containers", json!([]), 1199007, 1199007),
-        ("bk_pod_volumes", json!(long), 1199015, 0),
-        ("bk_pod_create_time", json!("2024-01-01T00:00:00Z"), 1199006, 1199006),
-        ("bk_pod_create_time", json!(1), 1199032, 1199032),
-        ("bk_pod_start_time", json!("2024-13-01 00:00:00"), 1199006, 1199006),
-        ("bk_pod_start_time", json!(null), 0, 0),
-    ];
-    for field in [
-        "bk_pod_name",
-        "bk_pod_namespace",
-        "bk_pod_cluster",
-        "bk_pod_uuid",
-        "bk_pod_workloadtype",
-        "bk_pod_workloadname",
-    ] {
-        rows.push((field, json!(null), 1199010, 1199010));
-        rows.push((field, json!(" "), 1199010, 1199010));
-        rows.push((field, json!(7), 1199007, 1199007));
-        rows.push((field, json!(wide), 1199015, 1199015));
-    }
-    for field in ["bk_pod_clustertype", "bk_pod_networkmode", "bk_pod_networktype", "bk_pod_status"] {
-        rows.push((field, json!(null), 0, 0));
-        rows.push((field, json!(true), 1199007, 1199007));
-        rows.push((field, json!(wide), 1199015, 1199015));
-    }
-    for (index, (field, value, strict_code, loose_code)) in rows.into_iter().enumerate() {
-        for (server, code) in [(&strict, strict_code), (&loose, loose_code)] {
-            let record = pod_with(&format!("p{index}"), json!({field: value}));
-            let names = if code == 0 { "success" } else { field };
-            check(&server.caller.create(2, &record), code, names);
-            // In a create-many the same refusal is the item's own, unless it is the module's.
-            let many = server.caller.create_many(2, &[pod_with(&format!("m{index}"), json!({field: value}))]);
-            match (code, value.as_i64()) {
-                (1118401, Some(_)) => check(&many, 1118402, field),
-                (0, _) => assert_eq!(many["data"]["exception"], json!([]), "{many}"),
-                _ => assert_eq!(many["data"]["exception"][0]["code"], code, "{many}"),
-            }
-        }
-    }
 }
 
 #[test]

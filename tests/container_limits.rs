@@ -1,0 +1,134 @@
+//! What the container server's own port bears: clients that send nothing, or drop by drop, bodies that
+//! are too large or too deep, and clients without the right certificate.
+
+#![allow(clippy::unwrap_used)] // All of it is test.
+
+#[path = "peer/certificates.rs"]
+mod certificates;
+mod container;
+
+use bcs_bkcmdb_synchronizer::config::TlsFiles;
+use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, tls};
+use certificates::Authority;
+use container::{Caller, Server, pod};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+const LIST: &str = "/container/v3/findmany/container/bk_biz_id/2/pod";
+
+/// More connections than the port takes at the same time.
+const CROWD: usize = 2500;
+
+fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // One that was closed already does not take it.
+    let _ = stream.write_all(first);
+    stream
+}
+
+/// Writes a record, reads it back and deletes it: each within a moment.
+fn serves(caller: &Caller) {
+    let begin = Instant::now();
+    assert_eq!(caller.create(2, &pod("healthy"))["bk_error_code"], 0);
+    assert_eq!(caller.names(2, json!({})), ["healthy"]);
+    assert_eq!(caller.delete(2, json!({"bk_pod_uuid": "uid-healthy"}))["data"]["deleted_count"], 1);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+/// A caller without connections from before.
+fn fresh(server: &Server) -> Caller {
+    Caller::new(server.caller.base.clone())
+}
+
+#[test]
+fn thousands_of_idle_connections_do_not_stop_a_healthy_client() {
+    let server = Server::start(json!({}));
+    let address = server.server.as_ref().unwrap().addr();
+    let mut crowd = Vec::new();
+    for number in 0..CROWD {
+        crowd.push(connect(address, b""));
+        if number % 500 == 0 {
+            serves(&fresh(&server));
+        }
+    }
+    serves(&fresh(&server));
+}
+
+#[test]
+fn thousands_of_dripping_connections_do_not_stop_a_healthy_client() {
+    let server = Server::start(json!({}));
+    let address = server.server.as_ref().unwrap().addr();
+    let begun = b"POST /container/v3/findmany/container/bk_biz_id/2/pod HTTP/1.1\r\nContent-Le";
+    let mut crowd: Vec<TcpStream> = (0..CROWD).map(|_| connect(address, begun)).collect();
+    let drip = |crowd: &mut Vec<TcpStream>| {
+        for stream in crowd.iter_mut() {
+            let _ = stream.write_all(b"n");
+        }
+    };
+    // All of them young: a client may be turned away for as long as that lasts, and no longer.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fresh(&server).raw(Method::Get, "/healthz", b"").is_err() {
+        assert!(Instant::now() < deadline, "kept out by clients that drip");
+        drip(&mut crowd);
+    }
+    for _ in 0..5 {
+        drip(&mut crowd);
+        serves(&fresh(&server));
+    }
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused_with_its_bound_and_a_smaller_one_is_not() {
+    let server = Server::start(json!({"body_limit": 100_000}));
+    let body = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length));
+    let (status, answer) = server.caller.raw(Method::Post, LIST, body(100_000).as_bytes()).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(status == 413 && answer.contains("100000"), "{status} {answer}");
+    let (status, _) = server.caller.raw(Method::Post, LIST, body(90_000).as_bytes()).unwrap();
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn json_may_be_nested_to_a_depth_and_no_deeper() {
+    let server = Server::start(json!({}));
+    for (open, close, depth, code) in [
+        ("[", "]", 100, 0),
+        ("[", "]", 200, 1199000),
+        ("[", "]", 1_000_000, 1199000),
+        ("{\"a\":", "}", 1_000_000, 1199000),
+    ] {
+        let body = format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+        let (status, answer) = server.caller.raw(Method::Post, LIST, body.as_bytes()).unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((status, &answer["bk_error_code"]), (200, &json!(code)), "{open} {depth}");
+    }
+    serves(&server.caller);
+}
+
+#[test]
+fn with_a_ca_only_clients_with_its_certificate_write_records() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let certificate = ours.issue("127.0.0.1");
+    let server = Server::start(json!({"ca_file": ours.ca, "server_cert_file": certificate.cert,
+        "server_key_file": certificate.key}));
+    let address = server.server.as_ref().unwrap().addr();
+    let caller = |files: TlsFiles| {
+        let tls = tls::client_config(&ours.trusting(files), true).unwrap();
+        let mut caller = Caller::new(format!("https://{address}"));
+        caller.client = Client::new(&Options {
+            tls: Some(tls),
+            idle_connections: 1,
+            connect_timeout: Duration::from_secs(5),
+            identity: false,
+        });
+        caller
+    };
+    serves(&caller(ours.issue("client")));
+    for stranger in [theirs.issue("client"), TlsFiles::default()] {
+        assert!(caller(stranger).raw(Method::Get, "/healthz", b"").is_err());
+    }
+    // Nor does plain HTTP get in.
+    assert!(!matches!(fresh(&server).raw(Method::Get, "/healthz", b""), Ok((200, _))));
+}
