@@ -84,6 +84,15 @@ pub fn filter(filter: &Value) -> Result<Sql, Fault> {
     Ok(sql)
 }
 
+/// The module a filter is about, if it asks for nothing else.
+pub fn only_module(filter: &Value) -> Option<i64> {
+    let [rule] = filter.get("rules")?.as_array()?.as_slice() else { return None };
+    let equal = rule.get("condition").is_none()
+        && rule.get("field")? == "bk_module_id"
+        && rule.get("operator")? == "equal";
+    rule.get("value").filter(|_| equal)?.as_i64()
+}
+
 /// Translates equalities that all must hold: the condition of an update or a delete.
 pub fn equalities<'a>(pairs: impl IntoIterator<Item = (&'a str, Value)>) -> Result<Sql, Fault> {
     let mut sql = Sql { text: "1".to_owned(), parameters: Vec::new() };

@@ -5,19 +5,24 @@
 //! still finds to do is little.
 
 use super::{StoreError, schema};
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
 use std::path::Path;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// Changes after which the log is moved: some thousand pages.
+/// Changes after which the log is moved: at a usual rate it is short then, and its flush delays
+/// nobody for long.
 const CHANGES: usize = 500;
+/// And not again before: under load pages change many times, and are moved once.
+const INTERVAL: Duration = Duration::from_millis(400);
 
 /// The keeper's handle, held by the writer; the thread ends when it is dropped.
 pub struct Keeper {
     wake: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
     changes: usize,
+    woken: Instant,
 }
 
 impl Keeper {
@@ -28,17 +33,18 @@ impl Keeper {
         let thread = std::thread::Builder::new()
             .name("store keeper".to_owned())
             .spawn(move || run(&connection, &woken))?;
-        Ok(Self { wake: Some(wake), thread: Some(thread), changes: 0 })
+        Ok(Self { wake: Some(wake), thread: Some(thread), changes: 0, woken: Instant::now() })
     }
 
     /// So many changes were committed.
     pub fn committed(&mut self, changes: usize) {
         self.changes += changes;
-        let Some(wake) = self.wake.as_ref().filter(|_| self.changes >= CHANGES) else { return };
-        // Woken already: it will find these changes too.
-        if !matches!(wake.try_send(()), Err(TrySendError::Disconnected(()))) {
-            self.changes = 0;
+        if self.changes < CHANGES || self.woken.elapsed() < INTERVAL {
+            return;
         }
+        // Woken already, it will find these changes too; gone, a commit moves the log.
+        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+        (self.changes, self.woken) = (0, Instant::now());
     }
 }
 

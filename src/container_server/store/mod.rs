@@ -4,13 +4,17 @@
 //! one is being flushed share the next flush. Enforces what only the database can know: both
 //! unique rules and the fence. Knows nothing of HTTP, of field rules or of modules.
 
+mod counts;
+mod edit;
 mod feed;
 mod keeper;
 mod reader;
+mod record;
 mod schema;
 mod upkeep;
 mod writer;
 
+pub use counts::Total;
 pub use feed::{ChangePage, Position};
 pub use reader::ListQuery;
 pub use upkeep::{Report, copy, inspect};
@@ -22,6 +26,7 @@ use crossbeam::channel::{Sender, bounded};
 use feed::Feed;
 use keeper::Keeper;
 use reader::Readers;
+use record::Draft;
 use std::io::Write as Output;
 use std::path::Path;
 use std::sync::Arc;
@@ -146,7 +151,8 @@ impl Store {
         fence: Option<FenceToken>,
         rows: Vec<Row>,
     ) -> Result<Vec<Result<i64, Fault>>, Fault> {
-        match self.write(Write::Create { account: scope.account.clone(), rows }, fence)? {
+        let drafts = rows.into_iter().map(Draft::new).collect();
+        match self.write(Write::Create { scope: scope.clone(), drafts }, fence)? {
             Outcome::Created(outcomes) => Ok(outcomes),
             Outcome::Count(_) => Err(unexpected(codes::INSERT_FAILED)),
         }
@@ -192,7 +198,7 @@ impl Store {
     /// Numbers for the metrics.
     pub fn statistics(&self) -> Result<Statistics, Fault> {
         Ok(Statistics {
-            pods: self.readers.with(reader::count)?,
+            pods: self.readers.with(counts::all)?,
             flushes: self.tally.flushes.load(Ordering::Relaxed),
             writes: self.tally.writes.load(Ordering::Relaxed),
             sequence: self.feed.latest(),

@@ -2,6 +2,8 @@
 //!
 //! A list is written as JSON while its rows are read, so that its length costs no memory here.
 
+use super::counts::{self, Total};
+use super::record::write_record;
 use super::writer::push_where;
 use super::{Scope, StoreError, database_fault, schema};
 use crate::container_server::codes::{self, Fault};
@@ -9,8 +11,8 @@ use crate::container_server::fields::FieldSpec;
 use crate::container_server::filter::Sql;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
-use rusqlite::types::{Value as Cell, ValueRef};
-use rusqlite::{Connection, ErrorCode, Row, Transaction, params_from_iter};
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, ErrorCode, Transaction, params_from_iter};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -106,6 +108,8 @@ pub struct ListQuery {
     pub scope: Scope,
     /// Which of them.
     pub filter: Sql,
+    /// What that selects, if its number is known.
+    pub total: Total,
     /// Columns to return.
     pub columns: Vec<&'static FieldSpec>,
     /// `ORDER BY` terms.
@@ -126,7 +130,7 @@ pub fn list(connection: &mut Connection, query: &ListQuery, out: &mut dyn Write)
     let records = write_page(&transaction, query, &selection, out)?;
     // Only a page that is full, or lies behind the end, leaves open how many there are.
     let count = if (records == query.limit && query.limit > 0) || (records == 0 && query.start > 0) {
-        count_of(&transaction, &selection)?
+        count_of(&transaction, query, &selection)?
     } else {
         query.start + records
     };
@@ -166,38 +170,17 @@ fn write_page(
     Ok(records)
 }
 
-fn count_of(transaction: &Transaction<'_>, selection: &Sql) -> rusqlite::Result<u64> {
-    transaction
-        .prepare_cached(&format!("SELECT count(*) FROM pod{}", selection.text))?
-        .query_row(params_from_iter(&selection.parameters), |row| row.get(0))
-}
-
-/// Appends a row as JSON; what is absent is `null`.
-pub fn write_record(columns: &[&FieldSpec], row: &Row<'_>, out: &mut Vec<u8>) -> rusqlite::Result<()> {
-    for (index, field) in columns.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
-        out.extend_from_slice(field.name.as_bytes());
-        out.extend_from_slice(b"\":");
-        match row.get_ref(index)? {
-            ValueRef::Integer(number) => out.extend_from_slice(number.to_string().as_bytes()),
-            ValueRef::Text(text) => {
-                let text = String::from_utf8_lossy(text);
-                // A text has a JSON form, and memory takes it.
-                let _ = serde_json::to_writer(&mut *out, &text);
-            }
-            _ => out.extend_from_slice(b"null"),
-        }
+fn count_of(transaction: &Transaction<'_>, query: &ListQuery, selection: &Sql) -> rusqlite::Result<u64> {
+    match &query.total {
+        Total::Business => counts::known(transaction, &query.scope, None),
+        Total::Modules(modules) => counts::known(transaction, &query.scope, Some(modules)),
+        Total::Filter => transaction
+            .prepare_cached(&format!("SELECT count(*) FROM pod{}", selection.text))?
+            .query_row(params_from_iter(&selection.parameters), |row| row.get(0)),
     }
-    out.extend_from_slice(if columns.is_empty() { b"{}" } else { b"}" });
-    Ok(())
 }
 
 /// Whether the database can be read at all.
 pub fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM (SELECT 1 FROM pod LIMIT 1)", [], |_| Ok(()))
-}
-
-/// How many records there are.
-pub fn count(connection: &mut Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT count(*) FROM pod", [], |row| row.get(0))
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::StoreError;
 
 /// Every migration, oldest first.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE pod (
     bk_pod_id INTEGER PRIMARY KEY AUTOINCREMENT,
     bk_biz_id INTEGER NOT NULL,
@@ -60,7 +61,19 @@ CREATE TABLE change (
     pod TEXT NOT NULL
 ) STRICT;
 CREATE TABLE heartbeat (only INTEGER PRIMARY KEY CHECK (only = 1), at TEXT NOT NULL) STRICT;
-"];
+",
+    "
+CREATE TABLE pod_count (
+    bk_supplier_account TEXT NOT NULL,
+    bk_biz_id INTEGER NOT NULL,
+    bk_module_id INTEGER NOT NULL,
+    pods INTEGER NOT NULL,
+    PRIMARY KEY (bk_supplier_account, bk_biz_id, bk_module_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO pod_count
+    SELECT bk_supplier_account, bk_biz_id, bk_module_id, count(*) FROM pod GROUP BY 1, 2, 3;
+",
+];
 
 /// How long a connection waits for another one's lock: a backup or a check beside the server.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,6 +178,36 @@ mod tests {
         let connection = open_writer(&path).unwrap();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, MIGRATIONS.len() as i64);
+    }
+
+    #[test]
+    fn the_records_of_an_older_database_are_counted_when_it_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let required: Vec<_> = fields::columns().filter(|field| field.required).collect();
+        for (uuid, module) in [("a", 41), ("b", 41), ("c", 42)] {
+            let values: Vec<_> = required
+                .iter()
+                .map(|field| match field.name {
+                    "bk_module_id" => module.to_string(),
+                    _ if field.kind.is_int() => "2".to_owned(),
+                    _ => format!("'{uuid}'"),
+                })
+                .collect();
+            let (names, values) = (names(required.iter().copied()), values.join(","));
+            old.execute_batch(&format!(
+                "INSERT INTO pod ({names},bk_supplier_account,create_time,last_time) VALUES ({values},'0','','')"
+            ))
+            .unwrap();
+        }
+        drop(old);
+        let connection = open_writer(&path).unwrap();
+        let mut select = connection.prepare("SELECT bk_module_id, pods FROM pod_count ORDER BY 1").unwrap();
+        let counts = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(counts.collect::<Result<Vec<(i64, i64)>, _>>().unwrap(), [(41, 2), (42, 1)]);
     }
 
     #[test]

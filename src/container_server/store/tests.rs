@@ -87,6 +87,79 @@ fn a_write_the_database_refuses_takes_no_other_with_it() {
     assert_eq!(store.sequence(), 10);
 }
 
+/// Lists one record's worth of `modules` of business 2, and what is said of how many there are.
+fn listed(store: &Store, total: Total, filter: Sql) -> serde_json::Value {
+    let columns = fields::columns().collect();
+    let query =
+        ListQuery { scope: scope(), filter, total, columns, order: "bk_pod_id".into(), start: 0, limit: 1 };
+    let mut out = Vec::new();
+    store.list(&query, &mut out).unwrap();
+    serde_json::from_slice(&out).unwrap()
+}
+
+#[test]
+fn the_known_counts_are_those_of_the_records() {
+    let (directory, store) = open(LONG);
+    let at = fields::position("bk_module_id").unwrap();
+    let check = |modules: [u64; 3]| {
+        for (module, pods) in (2..).zip(modules) {
+            let filter = filter::equalities([("bk_module_id", json!(module))]).unwrap();
+            for total in [Total::Filter, Total::Modules(vec![module, module])] {
+                assert_eq!(listed(&store, total, filter.clone())["count"], pods, "module {module}");
+            }
+        }
+        let everything = || filter::filter(&json!(null)).unwrap();
+        assert_eq!(listed(&store, Total::Business, everything())["count"], modules.iter().sum::<u64>());
+        assert_eq!(store.statistics().unwrap().pods as u64, modules.iter().sum::<u64>());
+        assert_eq!(inspect(&directory.path().join("a.db")).unwrap().damage, Vec::<String>::new());
+    };
+    check([0, 0, 0]);
+    // A duplicate is not counted, nor is anything of a call that failed.
+    store.create(&scope(), None, ["a", "b", "c", "a"].map(row).into()).unwrap();
+    let mut broken = row("d");
+    broken[fields::position("bk_pod_name").unwrap()] = Cell::Null;
+    store.create(&scope(), None, vec![row("e"), broken]).unwrap_err();
+    check([3, 0, 0]);
+    store.update(&scope(), None, by_uuid("a"), vec![(at, Cell::Integer(3))]).unwrap();
+    store.update(&scope(), None, by_uuid("b"), vec![(at, Cell::Integer(2))]).unwrap();
+    store.update(&scope(), None, by_uuid("nobody"), vec![(at, Cell::Integer(3))]).unwrap();
+    let status = fields::position("bk_pod_status").unwrap();
+    store.update(&scope(), None, by_uuid("a"), vec![(status, Cell::Text("x".into()))]).unwrap();
+    check([2, 1, 0]);
+    let all = || filter::equalities([("bk_cloud_id", json!(2))]).unwrap();
+    store.update(&scope(), None, all(), vec![(at, Cell::Integer(4))]).unwrap();
+    check([0, 0, 3]);
+    store.delete(&scope(), None, by_uuid("a")).unwrap();
+    store.delete(&scope(), None, by_uuid("a")).unwrap();
+    check([0, 0, 2]);
+    store.delete(&scope(), None, all()).unwrap();
+    check([0, 0, 0]);
+}
+
+#[test]
+fn a_count_that_is_not_true_shows_in_the_check() {
+    let (directory, store) = open(LONG);
+    let path = directory.path().join("a.db");
+    store.create(&scope(), None, vec![row("a")]).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("UPDATE pod_count SET pods = 7").unwrap();
+    let damage = inspect(&path).unwrap().damage;
+    assert_eq!(damage, ["supplier account 0, business 2, module 2: 7 pods counted, 1 there"]);
+}
+
+#[test]
+fn the_feed_has_a_new_record_as_a_list_has_it() {
+    let (_directory, store) = open(LONG);
+    let mut strange = row("\"quoted\" \u{1} \u{2028} é");
+    strange[fields::position("bk_pod_labels").unwrap()] = Cell::Text("{\"a\":\"b\"}".into());
+    store.create(&scope(), None, vec![strange]).unwrap()[0].clone().unwrap();
+    let Position::Page(page) = store.changes("0", None, 0).unwrap() else { panic!("nothing") };
+    let fed: serde_json::Value = serde_json::from_str(page.changes[0].pod.get()).unwrap();
+    let list = listed(&store, Total::Filter, filter::filter(&json!(null)).unwrap());
+    assert_eq!(fed, list["info"][0]);
+    assert!(fed["bk_pod_id"].is_i64() && fed["last_time"].is_string(), "{fed}");
+}
+
 #[test]
 fn the_highest_fence_is_remembered_per_account_and_cluster() {
     let (_directory, store) = open(LONG);

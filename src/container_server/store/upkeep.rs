@@ -1,6 +1,6 @@
 //! Reading a database beside the server: a copy of it, and a look through all of it.
 
-use super::{StoreError, schema};
+use super::{StoreError, counts, schema};
 use std::path::Path;
 
 /// What a check found.
@@ -34,8 +34,10 @@ pub fn inspect(database: &Path) -> Result<Report, StoreError> {
     let pods = count
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    let mut damage: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
+    damage.extend(counts::differences(&transaction)?);
     Ok(Report {
-        damage: lines.into_iter().filter(|line| line != "ok").collect(),
+        damage,
         pods,
         changes: transaction.query_row("SELECT count(*) FROM change", [], |row| row.get(0))?,
         version: transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?,

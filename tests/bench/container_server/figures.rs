@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A Markdown table that grows as the figures come in. The last column is the processor time of
@@ -36,6 +39,38 @@ pub fn milliseconds(time: Duration) -> String {
 pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() * percent / 100).min(times.len() - 1)]
+}
+
+/// A thread that asks to sleep for a millisecond, again and again: what the machine makes of that is
+/// the least that any call can be held up.
+pub struct Lateness {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Duration>>,
+}
+
+impl Lateness {
+    /// Starts it.
+    pub fn watch() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let nap = Duration::from_millis(1);
+        let thread = std::thread::spawn(move || {
+            let mut times = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let begin = Instant::now();
+                std::thread::sleep(nap);
+                times.push(begin.elapsed().saturating_sub(nap));
+            }
+            times
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends it: the lateness that one in a hundred naps exceeded.
+    pub fn stop(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        percentile(&mut self.thread.join().unwrap(), 99)
+    }
 }
 
 /// The most memory this process has had, bytes.

@@ -15,7 +15,7 @@ const MODULES: usize = 20;
 /// Where every second pod is, as it is where nobody annotates pods.
 const DEFAULT_MODULE: usize = 100;
 
-/// The rules of a filter for the n-th page.
+/// What the n-th page is asked for.
 pub type Rules = fn(&Load, usize) -> Value;
 
 /// So many pods; each is the same in every run.
@@ -56,26 +56,30 @@ impl Load {
     }
 
     /// What pages are read by: in words, what is wanted of it, and the filter.
-    pub fn selections(&self) -> [(&'static str, &'static str, Rules); 7] {
+    pub fn selections(&self) -> [(&'static str, &'static str, Rules); 9] {
         let limit = "20 ms";
         [
-            ("cluster", limit, |load, n| equal("bk_pod_cluster", json!(cluster(load.some(n))))),
+            ("cluster", limit, |load, n| all([equal("bk_pod_cluster", json!(cluster(load.some(n))))])),
             ("cluster, from an id on", limit, |load, n| {
-                let after = json!({"field": "bk_pod_id", "operator": "greater", "value": load.some(n) / CLUSTER * CLUSTER});
-                json!([equal("bk_pod_cluster", json!(cluster(load.some(n))))[0], after])
+                let after = load.some(n) / CLUSTER * CLUSTER;
+                let after = json!({"field": "bk_pod_id", "operator": "greater", "value": after});
+                all([equal("bk_pod_cluster", json!(cluster(load.some(n)))), after])
             }),
-            ("module", limit, |load, n| {
-                let pod = load.some(n) | 1;
-                equal("bk_module_id", json!(module(pod)))
+            ("module", limit, |load, n| all([equal("bk_module_id", json!(module(load.some(n) | 1)))])),
+            ("the module half the pods are in", limit, |_, _| {
+                all([equal("bk_module_id", json!(DEFAULT_MODULE))])
             }),
-            ("the module half the pods are in", limit, |_, _| equal("bk_module_id", json!(DEFAULT_MODULE))),
-            ("host IP", limit, |load, n| equal("bk_host_innerip", json!(address(load.some(n) / HOST)))),
+            ("set, of 21 modules", "", |_, _| json!({"bk_set_ids": [10]})),
+            ("nothing but the business", "", |_, _| json!({})),
+            ("host IP", limit, |load, n| {
+                all([equal("bk_host_innerip", json!(address(load.some(n) / HOST)))])
+            }),
             ("workload", limit, |load, n| {
                 let name = equal("bk_pod_workloadname", json!(workload(load.some(n))));
-                json!([name[0], equal("bk_pod_workloadtype", json!("Deployment"))[0]])
+                all([name, equal("bk_pod_workloadtype", json!("Deployment"))])
             }),
             ("namespace, which has no index", "", |load, n| {
-                equal("bk_pod_namespace", json!(namespace(load.some(n))))
+                all([equal("bk_pod_namespace", json!(namespace(load.some(n))))])
             }),
         ]
     }
@@ -109,7 +113,11 @@ impl Load {
 }
 
 fn equal(field: &str, value: Value) -> Value {
-    json!([{"field": field, "operator": "equal", "value": value}])
+    json!({"field": field, "operator": "equal", "value": value})
+}
+
+fn all<const N: usize>(rules: [Value; N]) -> Value {
+    json!({"pod_property_filter": {"condition": "AND", "rules": rules.to_vec()}})
 }
 
 fn cluster(n: usize) -> String {
