@@ -134,6 +134,7 @@ byId("language").addEventListener("click", () => {
   refresh();
   byId("language").focus();
 });
+addEventListener("resize", refresh);
 addEventListener("hashchange", () => { refresh(); poll(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) poll(); });
 poll();

@@ -13,7 +13,7 @@ const NAMED = 6;
 /** Problems of one cluster, as `{kind, message}`. */
 function problemsOf(cluster) {
   const found = [...cluster.problems];
-  if (cluster.pods.rejected) found.push({ kind: "rejected", message: t("rejected") + ": " + number(cluster.pods.rejected) });
+  if (cluster.pods.rejected) found.push({ kind: "rejected", message: "" });
   if (cluster.state === "suspended" || cluster.state === "paused") found.push({ kind: cluster.state, message: "" });
   return found;
 }

@@ -1,0 +1,205 @@
+//! What monitoring rests on: the metrics of the service at work, as Prometheus' own tool and a real
+//! Prometheus see them, and the alerts and the dashboard that are built on them.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests fail by panicking.
+
+mod prometheus;
+mod world;
+
+use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+use prometheus::{Prometheus, promtool};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use world::{CLUSTER, World, pods};
+
+const ALERTS: &str = include_str!("../packaging/prometheus/alerts.yml");
+const DASHBOARD: &str = include_str!("../packaging/grafana/bkcmdb-synchronizer.json");
+
+/// The metrics of interface.md 4, each with its type and labels.
+const INTERFACE: [(&str, &str, &[&str]); 24] = [
+    ("build_info", "gauge", &["version"]),
+    ("is_master", "gauge", &[]),
+    ("coordination_up", "gauge", &[]),
+    ("assigned_clusters", "gauge", &[]),
+    ("reassignments_total", "counter", &[]),
+    ("events_total", "counter", &["cluster", "type"]),
+    ("event_queue_length", "gauge", &["cluster"]),
+    ("sender_queue_length", "gauge", &["cluster"]),
+    ("sync_lag_seconds", "histogram", &["cluster"]),
+    ("full_sync_duration_seconds", "histogram", &["cluster"]),
+    ("full_sync_last_success_timestamp_seconds", "gauge", &["cluster"]),
+    ("full_sync_changes_total", "counter", &["cluster", "action"]),
+    ("pods", "gauge", &["cluster", "side"]),
+    ("rejected_pods", "gauge", &["cluster"]),
+    ("watch_connected", "gauge", &["cluster"]),
+    ("watch_reconnects_total", "counter", &["cluster"]),
+    ("cmdb_requests_total", "counter", &["operation", "outcome"]),
+    ("cmdb_request_duration_seconds", "histogram", &["operation"]),
+    ("storage_requests_total", "counter", &["operation", "outcome"]),
+    ("paas_requests_total", "counter", &["operation", "outcome"]),
+    ("zookeeper_sessions_total", "counter", &[]),
+    ("writes_refused_by_fence_total", "counter", &[]),
+    ("watch_missed_total", "counter", &["cluster"]),
+    ("held_back_deletes", "gauge", &["cluster"]),
+];
+/// Those of which an instance that is alone and reads a file has no sample.
+const WITHOUT_SAMPLES: [&str; 1] = ["paas_requests_total"];
+
+/// A world that has written by full sync and by event.
+fn at_work() -> World {
+    let mut world = World::single(Generation::New);
+    world.put(pods::pod("by-full-sync", 1));
+    world.start_and_follow();
+    world.put(pods::pod("by-event", 2));
+    world.wait("the event is written", |world| world.status(CLUSTER).pods.cmdb == 2);
+    world
+}
+
+fn metric_addr(world: &World) -> SocketAddr {
+    world.service.as_ref().unwrap().metric_addr()
+}
+
+/// A scrape without a wish for a format, as `curl` does it.
+fn scrape(addr: SocketAddr) -> String {
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
+    let mut answer = agent.get(format!("http://{addr}/metrics")).call().unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    answer.body_mut().read_to_string().unwrap()
+}
+
+/// Types by name.
+fn types(scrape: &str) -> BTreeMap<&str, &str> {
+    scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+/// The metrics of ours that a text names, as they are called in the `TYPE` lines.
+fn named(text: &str, types: &BTreeMap<&str, &str>) -> BTreeSet<String> {
+    let pattern = regex::Regex::new(r"\b(bkcmdb_sync|process)_[a-z_]+\b").unwrap();
+    let family = |name: &str| {
+        let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        match of_histogram {
+            Some(base) if types.get(base) == Some(&"histogram") => base.to_owned(),
+            _ => name.to_owned(),
+        }
+    };
+    pattern.find_iter(text).map(|found| family(found.as_str())).collect()
+}
+
+/// Every expression of the dashboard, with its variables filled in.
+fn dashboard_expressions() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().clone();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let filled = |target: &Value| {
+        let text = target["expr"].as_str().unwrap();
+        text.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$cluster", ".*")
+    };
+    targets.map(filled).collect()
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[track_caller]
+fn check_lint(scrape: &str) {
+    let output = promtool(&["check", "metrics"], scrape);
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_the_metrics() {
+    let world = at_work();
+    check_lint(&scrape(metric_addr(&world)));
+}
+
+#[test]
+fn every_metric_of_the_interface_is_there_with_its_type_and_labels() {
+    let world = at_work();
+    let scrape = scrape(metric_addr(&world));
+    let types = types(&scrape);
+    for (name, kind, labels) in INTERFACE {
+        let name = format!("bkcmdb_sync_{name}");
+        assert_eq!(types.get(name.as_str()), Some(&kind), "{name}");
+        assert!(scrape.contains(&format!("# HELP {name} ")), "{name} has no help");
+        if WITHOUT_SAMPLES.iter().any(|without| name.ends_with(without)) {
+            continue;
+        }
+        let sample = scrape.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{name}"));
+        for label in labels {
+            assert!(sample.contains(&format!("{label}=\"")), "{label} is missing: {sample}");
+        }
+    }
+}
+
+#[test]
+fn the_alerts_and_the_dashboard_name_only_metrics_that_exist() {
+    let world = at_work();
+    let scrape = scrape(metric_addr(&world));
+    let types = types(&scrape);
+    for (whose, text) in [("alerts", ALERTS), ("dashboard", DASHBOARD)] {
+        let named = named(text, &types);
+        assert!(named.len() >= 10, "{named:?}");
+        for name in named {
+            assert!(types.contains_key(name.as_str()), "the {whose} name {name}, which does not exist");
+        }
+    }
+    let shown = named(DASHBOARD, &types);
+    for (name, ..) in INTERFACE {
+        assert!(shown.contains(&format!("bkcmdb_sync_{name}")), "the dashboard does not show {name}");
+    }
+}
+
+#[test]
+fn each_alert_fires_when_it_should_and_not_when_all_is_well() {
+    for arguments in [
+        ["check", "rules", "packaging/prometheus/alerts.yml"],
+        ["test", "rules", "tests/prometheus/alerts.yml"],
+    ] {
+        let output = promtool(&arguments, "");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+    let cases = include_str!("prometheus/alerts.yml");
+    for alert in ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = cases
+            .split("- eval_time:")
+            .any(|case| case.contains(&format!("alertname: {alert}\n")) && case.contains("exp_labels"));
+        let rests = cases.contains(&format!("alertname: {alert}, exp_alerts: []"));
+        assert!(fires && rests, "{alert} lacks a case");
+    }
+}
+
+#[test]
+fn a_real_prometheus_scrapes_evaluates_and_alerts() {
+    let mut world = at_work();
+    let prometheus = Prometheus::start(metric_addr(&world), &repository("packaging/prometheus/alerts.yml"));
+    prometheus.wait_for("up{job='bkcmdb-synchronizer'} == 1");
+    prometheus.wait_for("bkcmdb_sync_pods{cluster='BCS-K8S-00001',side='cmdb'} == 2");
+    prometheus.wait_for("bkcmdb_sync_sync_lag_seconds_count{cluster='BCS-K8S-00001'} == 1");
+    prometheus.wait_for("histogram_quantile(0.95, bkcmdb_sync_sync_lag_seconds_bucket) > 0");
+    for (name, kind, _) in INTERFACE {
+        let samples = format!("{{__name__=~'bkcmdb_sync_{name}(_bucket)?'}}");
+        let without = WITHOUT_SAMPLES.contains(&name);
+        assert!(without || !prometheus.query(&samples).is_empty(), "{name} ({kind}) was not stored");
+    }
+    let expressions = dashboard_expressions();
+    assert!(expressions.len() > 30, "{}", expressions.len());
+    for expression in &expressions {
+        prometheus.query(expression);
+    }
+    let difference = expressions.iter().find(|expression| expression.contains("abs(")).unwrap();
+    assert_eq!(prometheus.query(difference), Vec::<Value>::new(), "both sides are equal");
+
+    // A fault reaches the alert it belongs to.
+    world.kill_storage();
+    prometheus
+        .wait_for("ALERTS{alertname='BkcmdbSyncWatchDown',alertstate='pending',cluster='BCS-K8S-00001'}");
+    let rules = prometheus.get("rules", &[]);
+    for rule in rules["groups"][0]["rules"].as_array().unwrap() {
+        assert_eq!(rule["health"], "ok", "{}: {}", rule["name"], rule["lastError"]);
+    }
+}
