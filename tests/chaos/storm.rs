@@ -128,18 +128,19 @@ impl Storm {
         let late = Fault::Delay(Duration::from_millis(self.random.u64(1..2000)));
         let broken = [Fault::Error500, Fault::Html, Fault::Truncated, Fault::Hang, Fault::Close, late];
         let lying = [Fault::Refuse, Fault::DataNull, Fault::DataObject, Fault::Empty];
-        match self.random.u8(..5) {
-            0 => faults.next(EVERY, Call::Get, *self.random.choice(broken.iter())?, times),
-            1 => faults.next(EVERY, Call::List, *self.random.choice(broken.iter())?, times),
-            2 => faults.next(EVERY, Call::List, *self.random.choice(lying.iter())?, times),
-            3 => faults.next(EVERY, Call::Watch, *self.random.choice(broken[..5].iter())?, times),
-            _ => {
-                let end = if self.random.bool() { StreamEnd::Break } else { StreamEnd::Cut };
-                faults.end_streams(EVERY, end);
-                return Some("streams ended");
-            }
+        let (call, fault, kind) = match self.random.u8(..5) {
+            0 => (Call::Get, *self.random.choice(broken.iter())?, "point read wrong"),
+            1 => (Call::List, *self.random.choice(broken.iter())?, "listing broken"),
+            2 => (Call::List, *self.random.choice(lying.iter())?, "listing that lies"),
+            3 => (Call::Watch, *self.random.choice(broken[..5].iter())?, "watch wrong"),
+            _ => (Call::Any, late, "bcs-storage late"),
+        };
+        faults.next(EVERY, call, fault, times);
+        // Without an end of the streams there is nothing to list and to watch.
+        if call != Call::Get {
+            faults.end_streams(EVERY, if self.random.bool() { StreamEnd::Break } else { StreamEnd::Cut });
         }
-        Some("bcs-storage answer wrong")
+        Some(kind)
     }
 
     /// An instance is killed, stopped or frozen. The first is only frozen: what it holds is counted.

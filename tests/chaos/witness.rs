@@ -91,3 +91,37 @@ fn code(answer: &Response) -> Option<i64> {
     let Body::Bytes(bytes) = &answer.body else { return None };
     serde_json::from_slice::<Value>(bytes).ok()?["bk_error_code"].as_i64()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::pods;
+    use bcs_bkcmdb_synchronizer::model::ClusterKind;
+    use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+    use serde_json::json;
+
+    /// Violations after these deletes, each of (user, fence, uid); `uid-web` lives.
+    #[track_caller]
+    fn check(deletes: &[(&str, Option<i64>, &str)], expected: usize) {
+        let storage = SimStorage::new(1);
+        storage.add_cluster("c", ClusterKind::K8s, Generation::New);
+        storage.put("c", pods::pod("web", 1)).unwrap();
+        let witness = Witness::new(storage);
+        for (user, fence, uid) in deletes {
+            let (operation, user) = ("delete".to_owned(), (*user).to_owned());
+            let body = json!({"condition": {"bk_pod_uuid": uid, "bk_pod_cluster": "c"}});
+            let call = Call { operation, user, fence: *fence, body };
+            witness.observe(&call, &|| Response::json(200, &json!({"bk_error_code": 0})));
+        }
+        assert_eq!(witness.seen().violations.len(), expected, "{:?}", witness.seen());
+    }
+
+    #[test]
+    fn it_sees_living_pods_deleted_and_writers_that_come_back() {
+        check(&[("a", Some(1), "uid-old"), ("b", Some(2), "uid-older")], 0);
+        check(&[("a", Some(1), "uid-web")], 1);
+        check(&[("a", None, "uid-old")], 1);
+        check(&[("a", Some(1), "x"), ("b", Some(2), "x"), ("a", Some(1), "x")], 1);
+        check(&[("a", Some(1), "x"), ("b", Some(1), "x")], 1);
+    }
+}
