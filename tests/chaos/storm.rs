@@ -8,9 +8,12 @@ use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault, StreamEnd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Pause between two faults, and how long one lasts: milliseconds, from and to.
+/// Pause between two faults, milliseconds from and to.
 const PAUSE: (u64, u64) = (100, 900);
+/// How long a fault lasts, the same; and one of an instance or its links, which may take longer than
+/// its session and `reassign_delay`, so that its clusters move.
 const LASTS: (u64, u64) = (300, 7000);
+const LASTS_LONG: (u64, u64) = (300, 16_000);
 /// Calls that a peer answers wrongly in a row.
 const WRONG_ANSWERS: (usize, usize) = (1, 10);
 
@@ -63,7 +66,7 @@ impl Storm {
         }
         fleet.world.cmdb.heal();
         fleet.world.storage.faults().clear();
-        self.mend(fleet, end + Duration::from_millis(LASTS.1));
+        self.mend(fleet, end + Duration::from_millis(LASTS_LONG.1));
         assert!(self.broken.is_empty());
     }
 
@@ -83,7 +86,11 @@ impl Storm {
 
     /// Marks a target as broken for a while; false if it is already.
     fn begin(&mut self, target: Target) -> bool {
-        let until = Instant::now() + Duration::from_millis(self.random.u64(LASTS.0..LASTS.1));
+        let (least, most) = match target {
+            Target::Link(..) | Target::Instance(_) => LASTS_LONG,
+            _ => LASTS,
+        };
+        let until = Instant::now() + Duration::from_millis(self.random.u64(least..most));
         let free = !self.broken.contains_key(&target);
         if free {
             self.broken.insert(target, until);
