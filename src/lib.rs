@@ -53,6 +53,7 @@
 //! | [`journal`] | what was deleted, when and on what proof, for 30 days |
 //! | [`service`] | puts all of this together, the only place that knows every part |
 //! | [`commands`] | `diff`, `sync`, `purge`, `check-config --connect`: work that ends |
+//! | [`supervised`] | what a service manager is told: ready, alive, stopping |
 //! | [`observe`] | status page, JSON, health, metrics |
 //! | [`front`] | the guarded listener that owns every port |
 //! | [`http`] | outgoing HTTP and TLS |
@@ -109,6 +110,7 @@ pub mod plan;
 pub mod sandbox;
 pub mod service;
 pub mod storage;
+pub mod supervised;
 pub mod sync;
 pub mod task_informer;
 pub mod task_manager;

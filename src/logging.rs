@@ -1,15 +1,22 @@
 //! The log: to stderr, one line per record, its level changeable while the service runs.
 //!
+//! When stderr is the journal's (systemd says so in `JOURNAL_STREAM`), a line begins with its
+//! priority, which the journal takes off and files it under; the journal has the time itself.
+//!
 //! `v` decides what this program logs; libraries are heard from `warn` on. `RUST_LOG` replaces both
 //! and then holds for as long as the process lives.
 
 use crate::config::printable;
 use env_logger::Builder;
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Module paths of this crate begin so; lines show what follows.
 const CRATE: &str = "bcs_bkcmdb_synchronizer";
+/// What stderr is, as the kernel shows it.
+const STDERR: &str = "/proc/self/fd/2";
 
 /// Starts the log with the level of `v` (interface.md 2). A second call only sets the level.
 pub fn start(v: i64) {
@@ -19,9 +26,13 @@ pub fn start(v: i64) {
         // Everything of ours passes here; the global level, which can change, decides.
         None => builder.filter_level(LevelFilter::Warn).filter_module(CRATE, LevelFilter::Trace),
     };
-    builder.format(|buffer, record| {
+    let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref(), Path::new(STDERR));
+    builder.format(move |buffer, record| {
         let target = record.target().trim_start_matches(CRATE).trim_start_matches(':');
         let message = printable(&record.args().to_string());
+        if journal {
+            return writeln!(buffer, "<{}>{target}: {message}", priority(record.level()));
+        }
         writeln!(buffer, "{} {:5} {target}: {message}", buffer.timestamp_millis(), record.level())
     });
     // An error means that there is a logger already: a test, or an earlier call.
@@ -46,6 +57,27 @@ fn level(v: i64) -> LevelFilter {
     }
 }
 
+/// Whether `stream` (device and inode, as systemd.exec(5) defines `JOURNAL_STREAM`) is this very
+/// file: the variable is inherited also by those whose stderr leads elsewhere.
+fn is_journal(stream: Option<&str>, file: &Path) -> bool {
+    let named = stream.and_then(|stream| {
+        let (device, inode) = stream.split_once(':')?;
+        Some((device.parse::<u64>().ok()?, inode.parse::<u64>().ok()?))
+    });
+    let is = std::fs::metadata(file).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    named.is_some() && named == is
+}
+
+/// The journal's number for a level (sd-daemon(3)).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
 fn rust_log() -> Option<String> {
     std::env::var("RUST_LOG").ok().filter(|filters| !filters.is_empty())
 }
@@ -67,5 +99,20 @@ mod tests {
         ] {
             assert_eq!(level(v), wanted, "v = {v}");
         }
+    }
+    #[test]
+    fn only_the_very_file_named_by_journal_stream_gets_priorities() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metadata = file.as_file().metadata().unwrap();
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        let check =
+            |stream: &str, wanted| assert_eq!(is_journal(Some(stream), file.path()), wanted, "{stream}");
+        check(&format!("{device}:{inode}"), true);
+        check(&format!("{device}:{}", inode + 1), false);
+        for wrong in ["", ":", "x:y", "-1:-1", "99999999999999999999:1", &format!("{device}:{inode}:1")] {
+            check(wrong, false);
+        }
+        assert!(!is_journal(None, file.path()));
+        assert!(!is_journal(Some("1:1"), Path::new("/nowhere")));
     }
 }

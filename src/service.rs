@@ -13,17 +13,16 @@ use crate::inventory::{Confirmation, FileSource, Filter, FilterError, PaasSettin
 use crate::journal::{DeletePage, DeleteQuery};
 use crate::observe::{MetricsServer, StatusServer};
 use crate::storage::{self, Addresses, StaticAddresses};
+use crate::supervised::{self, Supervised};
 use crate::sync::numbers::{MetricsSource, Numbers};
 use crate::sync::snapshot::{
-    ClusterHistory, ClusterStatus, Control, ControlOutcome, Coordination as CoordinationSnapshot,
-    DeletedRecord, Health, ProblemStatus, RejectedRecord, Status, StatusSource,
+    ClusterHistory, ClusterState, ClusterStatus, Control, ControlOutcome,
+    Coordination as CoordinationSnapshot, DeletedRecord, Health, ProblemStatus, RejectedRecord, Status,
+    StatusSource,
 };
 use crate::sync::{Clock, Controller, ControllerHandle, Peers, Timings};
 use crate::warnings::Warnings;
-use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -33,8 +32,6 @@ use std::time::Duration;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Bound on connecting to any peer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the service looks whether it must end.
-const FATAL_POLL: Duration = Duration::from_millis(500);
 /// Between two looks at `task_file`: they cost nothing, and whoever edits it waits for the effect.
 const FILE_LOOK: Duration = Duration::from_secs(5);
 /// Idle connections kept to the CMDB; more threads than that rarely write at the same time.
@@ -186,7 +183,9 @@ impl Drop for Service {
 
 /// `run`: the service until SIGTERM or SIGINT. Returns the exit code.
 pub fn run(config: Config) -> i32 {
-    let started = asked_to_end().map_err(StartError::Io).and_then(|end| Ok((end, Service::start(config)?)));
+    let grace = config.shutdown_grace;
+    let started =
+        supervised::asked_to_end().map_err(StartError::Io).and_then(|end| Ok((end, Service::start(config)?)));
     let (end, service) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -195,37 +194,26 @@ pub fn run(config: Config) -> i32 {
         }
     };
     log::info!("status on {}, metrics on {}", service.status_addr(), service.metric_addr());
-    if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
-        log::warn!("the service manager cannot be told that the service is ready: {error}");
-    }
-    let code = loop {
-        if let Ok(signal) = end.recv_timeout(FATAL_POLL) {
-            log::info!("signal {signal}: draining");
-            break 0;
-        }
-        if let Some(fatal) = service.fatal() {
-            log::error!("{fatal}");
-            break 1;
-        }
-    };
-    // Without a service manager there is nobody to tell.
-    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    let code = supervised::attend(&end, grace, &service);
     service.stop();
     code
 }
 
-/// Hears SIGTERM and SIGINT.
-fn asked_to_end() -> io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let (sender, receiver) = bounded(1);
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            if sender.send(signal).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(receiver)
+impl Supervised for Service {
+    fn fatal(&self) -> Option<String> {
+        Service::fatal(self)
+    }
+
+    fn broken(&self) -> Vec<String> {
+        self.state.health().problems
+    }
+
+    fn line(&self) -> String {
+        let status = self.state.status();
+        let live = status.clusters.iter().filter(|cluster| cluster.state == ClusterState::Live).count();
+        let line = format!("{}, {live} of {} clusters live", status.role, status.clusters.len());
+        status.problems.first().map_or(line.clone(), |problem| format!("{line}; {problem}"))
+    }
 }
 
 fn listen(key: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {

@@ -29,6 +29,7 @@ use crate::config::{ContainerServerConfig, TlsFiles};
 use crate::front::{Front, Limits};
 use crate::http::tls;
 use crate::observe::MetricsServer;
+use crate::supervised::{self, Supervised};
 use answer::Answers;
 use api::Api;
 use metrics::Metrics;
@@ -78,6 +79,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Nobody could ask it to end.
+    #[error("signals cannot be caught: {0}")]
+    Signals(io::Error),
     /// The built-in pattern of labels does not compile.
     #[error("{0}")]
     Pattern(#[from] regex::Error),
@@ -87,6 +91,8 @@ pub enum StartError {
 pub struct ContainerServer {
     api: Front,
     metrics: MetricsServer,
+    /// Dropped last: requests under way still need it.
+    store: Arc<Store>,
 }
 
 impl ContainerServer {
@@ -110,7 +116,7 @@ impl ContainerServer {
         let metrics = Metrics::new();
         let registry = metrics.registry(store.clone());
         let answers = Answers::new(directory_of(&config.database).to_owned());
-        let api = Arc::new(Api::new(store, topology, rules, config.users.clone(), answers, metrics));
+        let api = Arc::new(Api::new(store.clone(), topology, rules, config.users.clone(), answers, metrics));
         let port = |what: &str| {
             let what = what.to_owned();
             move |source| StartError::Port { what, source }
@@ -118,7 +124,7 @@ impl ContainerServer {
         let api =
             Front::start("container", listener, tls, limits(config.body_limit), api).map_err(port("port"))?;
         let metrics = MetricsServer::serve(metric_listener, registry).map_err(port("metric_port"))?;
-        Ok(Self { api, metrics })
+        Ok(Self { api, metrics, store })
     }
 
     /// Binds the two ports of a configuration: the API's, then the metrics'.
@@ -163,29 +169,38 @@ fn limits(body: usize) -> Limits {
 
 /// The command `container-server`: serves until SIGTERM or SIGINT. Returns the exit code.
 pub fn run(config: &ContainerServerConfig) -> i32 {
-    let started = ContainerServer::bind(config)
-        .and_then(|(listener, metric_listener)| ContainerServer::start(config, listener, metric_listener));
-    let server = match started {
-        Ok(server) => server,
+    let started = supervised::asked_to_end().map_err(StartError::Signals).and_then(|end| {
+        let (listener, metric_listener) = ContainerServer::bind(config)?;
+        Ok((end, ContainerServer::start(config, listener, metric_listener)?))
+    });
+    let (end, server) = match started {
+        Ok(started) => started,
         Err(error) => {
             log::error!("container server: {error}");
             return 1;
         }
     };
     log::info!("container server: API on {}, metrics on {}", server.addr(), server.metric_addr());
-    let mut signals = match signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-    ]) {
-        Ok(signals) => signals,
-        Err(error) => {
-            log::error!("container server: signals cannot be caught: {error}");
-            return 1;
-        }
-    };
-    if let Some(signal) = signals.forever().next() {
-        log::info!("container server: stopping on signal {signal}");
-    }
+    let code = supervised::attend(&end, Duration::ZERO, &server);
     server.stop();
-    0
+    code
+}
+
+impl Supervised for ContainerServer {
+    fn fatal(&self) -> Option<String> {
+        None
+    }
+
+    /// A full disk is no reason to begin anew, and its check returns; a wedged writer's does not.
+    fn broken(&self) -> Vec<String> {
+        let _ = self.store.check();
+        let lost = !self.store.has_writer();
+        lost.then(|| "the store's writer has ended: restart the container server".to_owned())
+            .into_iter()
+            .collect()
+    }
+
+    fn line(&self) -> String {
+        self.store.statistics().map_or_else(|fault| fault.to_string(), |now| format!("{} pods", now.pods))
+    }
 }

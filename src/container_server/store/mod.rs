@@ -211,6 +211,11 @@ impl Store {
         self.count(Write::Heartbeat, None).map(|_| ())
     }
 
+    /// Whether the writer lives.
+    pub fn has_writer(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.is_finished())
+    }
+
     fn count(&self, write: Write, fence: Option<FenceToken>) -> Result<usize, Fault> {
         let code = write.failure_code();
         match self.write(write, fence)? {
