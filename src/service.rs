@@ -17,8 +17,8 @@ use crate::supervised::{self, Supervised};
 use crate::sync::numbers::{MetricsSource, Numbers};
 use crate::sync::snapshot::{
     ClusterHistory, ClusterState, ClusterStatus, Control, ControlOutcome,
-    Coordination as CoordinationSnapshot, DeletedRecord, Health, ProblemStatus, RejectedRecord, Status,
-    StatusSource,
+    Coordination as CoordinationSnapshot, DeletedRecord, Health, HeldBackDelete, ProblemStatus,
+    RejectedRecord, Status, StatusSource,
 };
 use crate::sync::{Clock, Controller, ControllerHandle, Peers, Timings};
 use crate::warnings::Warnings;
@@ -400,6 +400,10 @@ impl StatusSource for State {
 
     fn history(&self, id: &str) -> Option<ClusterHistory> {
         self.controller.history(id)
+    }
+
+    fn held_back(&self, id: &str) -> Option<Vec<HeldBackDelete>> {
+        self.controller.held_back(id)
     }
 
     fn deletes(&self) -> Vec<DeletedRecord> {

@@ -107,6 +107,8 @@ fn every_get_of_the_interface_answers_with_its_shape() {
         (&rejected["cluster_id"], &rejected["rejected"][0]["code"]),
         (&json!("BCS-K8S-1"), &json!(1199016))
     );
+    let held = get("/api/v1/clusters/BCS-K8S-1/deletes");
+    assert_eq!((&held["cluster_id"], &held["held_back"][0]["name"]), (&json!("BCS-K8S-1"), &json!("web-0")));
     let history = get("/api/v1/clusters/BCS-K8S-1/history");
     assert_eq!((&history["points"][0]["created"], &history["changes"]), (&json!(3), &json!([])));
     assert_eq!(get("/api/v1/status")["instance_problems"][0]["kind"], "fleet");
@@ -143,6 +145,7 @@ fn what_is_not_there_or_not_meant_says_so_in_the_one_error_shape() {
         ("GET /api/v1/clusters/other", 404, "unknown_cluster"),
         ("GET /api/v1/clusters/other/rejected", 404, "unknown_cluster"),
         ("GET /api/v1/clusters/other/history", 404, "unknown_cluster"),
+        ("GET /api/v1/clusters/other/deletes", 404, "unknown_cluster"),
         ("POST /api/v1/clusters/other/sync", 404, "unknown_cluster"),
         ("POST /api/v1/status", 405, "method_not_allowed"),
         ("DELETE /", 405, "method_not_allowed"),

@@ -61,6 +61,7 @@ enum Route {
     Cluster(String),
     Rejected(String),
     History(String),
+    HeldBack(String),
     Control(String, Control),
     ControlAll(Control),
 }
@@ -90,6 +91,7 @@ impl Route {
         Some(match action {
             None => Self::Cluster(id),
             Some("rejected") => Self::Rejected(id),
+            Some("deletes") => Self::HeldBack(id),
             Some("history") => Self::History(id),
             Some("sync") => Self::Control(id, Control::Sync),
             Some("deletes/approve") => Self::Control(id, Control::ApproveDeletes),
@@ -150,6 +152,10 @@ impl Routes {
                     rejected.truncate(limit(&request.query));
                     Response::json(200, &json!({"cluster_id": id, "rejected": rejected}))
                 }
+                None => unknown(&id),
+            },
+            Route::HeldBack(id) => match self.source.held_back(&id) {
+                Some(held_back) => Response::json(200, &json!({"cluster_id": id, "held_back": held_back})),
                 None => unknown(&id),
             },
             Route::History(id) => match self.source.history(&id) {

@@ -34,11 +34,24 @@ pub struct GuardDecision {
     pub held_back: usize,
 }
 
+/// A delete that is held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldDelete {
+    /// Whose record.
+    pub uuid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Since when.
+    pub since: Moment,
+}
+
 /// The held-back deletes of one cluster.
 #[derive(Debug)]
 pub struct Guard {
     settings: GuardSettings,
-    held: HashMap<String, Moment>,
+    held: HashMap<String, HeldDelete>,
     approved: bool,
 }
 
@@ -51,6 +64,13 @@ impl Guard {
     /// How many deletes are held back.
     pub fn held_back(&self) -> usize {
         self.held.len()
+    }
+
+    /// The deletes held back, sorted by uuid.
+    pub fn held(&self) -> Vec<HeldDelete> {
+        let mut held: Vec<HeldDelete> = self.held.values().cloned().collect();
+        held.sort_unstable_by(|one, other| one.uuid.cmp(&other.uuid));
+        held
     }
 
     /// The operator lets the held-back deletes pass at the next full sync.
@@ -75,14 +95,16 @@ impl Guard {
         let earlier = std::mem::take(&mut self.held);
         let mut decision = GuardDecision::default();
         for order in missing {
-            let since = earlier.get(&order.uuid).copied();
+            let since = earlier.get(&order.uuid).map(|held| held.since);
             let due = since.is_some_and(|since| {
                 approved || (periodic && now.saturating_sub(since) >= self.settings.interval)
             });
             if due {
                 decision.carry_out.push(order);
             } else {
-                self.held.insert(order.uuid, since.unwrap_or(now));
+                let Order { uuid, namespace, name, .. } = order;
+                let since = since.unwrap_or(now);
+                self.held.insert(uuid.clone(), HeldDelete { uuid, namespace, name, since });
             }
         }
         decision.held_back = self.held.len();
@@ -135,6 +157,8 @@ mod tests {
         assert_eq!(check(&mut guard, 0..60, true, Duration::ZERO), (0, 60));
         assert_eq!(check(&mut guard, 0..60, false, INTERVAL * 2), (0, 60));
         assert_eq!(check(&mut guard, 0..60, true, INTERVAL / 2), (0, 60));
+        let held = guard.held();
+        assert_eq!((held.len(), held[0].name.as_str(), held[0].since), (60, "pod-0", Duration::ZERO));
         assert_eq!(check(&mut guard, 10..80, true, INTERVAL), (50, 20));
     }
 

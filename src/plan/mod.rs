@@ -26,7 +26,7 @@ pub use backoff::Backoff;
 pub use event_queue::{EventQueue, Pushed, QueuedEvent};
 pub(crate) use fingerprint::shard_of;
 pub use fingerprint::{FieldSet, Fingerprint, Fingerprinter};
-pub use guard::{Guard, GuardDecision, GuardSettings};
+pub use guard::{Guard, GuardDecision, GuardSettings, HeldDelete};
 pub use lane::{Effect, Failure, Holder, Lane, LaneSettings, PointRead, Step, Stored};
 pub use ledger::{
     Acked, Counts, Decision, Desired, Failing, Ledger, Missing, Order, OrderKind, Refusal, Source, Standing,

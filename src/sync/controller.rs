@@ -10,7 +10,8 @@ use super::reconciler::{Common, Reconciler};
 use super::shared::Peers;
 use super::snapshot::{
     ClusterHistory, ClusterState, ClusterStatus, Control, ControlOutcome, DeletedRecord, FullSyncStatus,
-    Health, InvalidDocuments, PodCounts, ProblemStatus, RejectedRecord, SenderStatus, WatchStatus,
+    Health, HeldBackDelete, InvalidDocuments, PodCounts, ProblemStatus, RejectedRecord, SenderStatus,
+    WatchStatus,
 };
 use super::timings::Timings;
 use crate::config::Config;
@@ -278,6 +279,14 @@ impl Controller {
         match self.slots.lock().get(id)? {
             Slot::Running(reconciler) => Some(reconciler.history()),
             Slot::Waiting { .. } => Some(History::default().snapshot(id, self.common.clock)),
+        }
+    }
+
+    /// Deletes of one cluster that are held back.
+    pub fn held_back(&self, id: &str) -> Option<Vec<HeldBackDelete>> {
+        match self.slots.lock().get(id)? {
+            Slot::Running(reconciler) => Some(reconciler.held_back()),
+            Slot::Waiting { .. } => Some(Vec::new()),
         }
     }
 

@@ -26,6 +26,7 @@ pub mod snapshot;
 mod stats;
 mod timings;
 mod watch;
+mod writes;
 
 pub use clock::Clock;
 pub use controller::{Controller, ControllerHandle};

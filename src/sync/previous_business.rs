@@ -1,10 +1,10 @@
 //! Removes a cluster's records from the businesses it belonged to before (design.md 4).
 
 use super::problems::Problem;
-use super::sender::failure;
 use super::shared::Shared;
 use super::snapshot::DeletedRecord;
 use super::stats::Stats;
+use super::writes::failure;
 use crate::cmdb::CmdbError;
 use crate::config::SyncPolicy;
 use crate::plan::Proof;

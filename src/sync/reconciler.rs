@@ -16,8 +16,8 @@ use super::problems::Problems;
 use super::sender::SenderShard;
 use super::shared::{CurrentModules, Peers, Shared, Wake, shards};
 use super::snapshot::{
-    ClusterHistory, ClusterState, ClusterStatus, Control, FullSyncStatus, InvalidDocument, PodCounts,
-    RejectedRecord, SenderStatus, WatchStatus,
+    ClusterHistory, ClusterState, ClusterStatus, Control, FullSyncStatus, HeldBackDelete, InvalidDocument,
+    PodCounts, RejectedRecord, SenderStatus, WatchStatus,
 };
 use super::stats::{Stats, outcome_name};
 use super::timings::Timings;
@@ -27,7 +27,7 @@ use crate::convert::{self, Converter};
 use crate::journal::Journal;
 use crate::model::{Cluster, Fence};
 use crate::plan::{
-    Cause, EventQueue, Fingerprinter, Guard, GuardSettings, Ledger, Schedule, Standing, Trouble,
+    Cause, EventQueue, Fingerprinter, Guard, GuardSettings, HeldDelete, Ledger, Schedule, Standing, Trouble,
 };
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
@@ -276,6 +276,16 @@ impl Reconciler {
         } else {
             ClusterState::Syncing
         }
+    }
+
+    /// Deletes that are held back.
+    pub fn held_back(&self) -> Vec<HeldBackDelete> {
+        let held = self.shared.guard.lock().held();
+        let show = |HeldDelete { uuid, namespace, name, since }| {
+            let since = self.shared.clock.wall(since);
+            HeldBackDelete { uuid, namespace, name, since }
+        };
+        held.into_iter().map(show).collect()
     }
 
     /// Refused and repaired records.

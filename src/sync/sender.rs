@@ -9,12 +9,12 @@ use super::problems::Problem;
 use super::shared::Shared;
 use super::snapshot::DeletedRecord;
 use super::stats::Stats;
+use super::writes::{Writes, failure};
 use crate::cmdb::{CmdbError, StoredRecord};
 use crate::config::SyncPolicy;
 use crate::model::{Field, Modules, Observation, PodRecord};
 use crate::plan::{
-    Effect, Failure, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, Order, PointRead, Proof, Step,
-    Stored,
+    Effect, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, Order, PointRead, Proof, Step, Stored,
 };
 use crossbeam::channel::TryRecvError;
 use std::sync::atomic::Ordering::Relaxed;
@@ -244,9 +244,7 @@ impl<'a> SenderShard<'a> {
     }
 
     fn evict(&mut self, uuid: &str, holder: &Holder) -> Vec<Effect> {
-        let answer = self.write("delete", &holder.uuid, |shared| {
-            shared.peers.cmdb.delete(&shared.scope_in(holder.biz), &holder.uuid).map(|_| ())
-        });
+        let answer = self.writes().delete(holder.biz, &holder.uuid);
         let now = self.shared.clock.now();
         self.lane.evicted(uuid, holder, answer, now, &mut self.shared.ledger.lock())
     }
@@ -254,16 +252,8 @@ impl<'a> SenderShard<'a> {
     fn create(&mut self, uuids: &[String]) -> Vec<Effect> {
         let records: Vec<&PodRecord> = uuids.iter().filter_map(|uuid| self.lane.record(uuid)).collect();
         let answer = match records.as_slice() {
-            [record] => {
-                self.write("create", &record.uuid, |shared| shared.peers.cmdb.create(&shared.scope(), record))
-            }
-            .map(|()| vec![Ok(())]),
-            records => self
-                .write("create_many", &format!("{} pods", records.len()), |shared| match shared.policy {
-                    SyncPolicy::DryRun => Ok(records.iter().map(|_| Ok(())).collect()),
-                    _ => shared.peers.cmdb.create_many(&shared.scope(), records),
-                })
-                .map(|results| results.into_iter().map(|result| result.map_err(failure)).collect()),
+            [record] => self.writes().create(record).map(|()| vec![Ok(())]),
+            records => self.writes().create_many(records),
         };
         let now = self.shared.clock.now();
         self.lane.created(uuids, answer, now, &mut self.shared.ledger.lock())
@@ -272,38 +262,19 @@ impl<'a> SenderShard<'a> {
     fn update(&mut self, uuid: &str, fields: FieldSet) -> Vec<Effect> {
         let Some(record) = self.lane.record(uuid) else { return Vec::new() };
         let changed: Vec<Field> = fields.iter().collect();
-        let answer = self.write("update", uuid, |shared| {
-            shared.peers.cmdb.update(&shared.scope(), uuid, record, &changed)
-        });
+        let answer = self.writes().update(record, &changed);
         let now = self.shared.clock.now();
         self.lane.updated(uuid, fields, answer, now, &mut self.shared.ledger.lock())
     }
 
     fn delete(&mut self, uuid: &str, proof: Proof) -> Vec<Effect> {
-        let answer =
-            self.write("delete", uuid, |shared| shared.peers.cmdb.delete(&shared.scope(), uuid).map(|_| ()));
+        let answer = self.writes().delete(self.shared.cluster.bk_biz_id, uuid);
         let now = self.shared.clock.now();
         self.lane.deleted(uuid, proof, answer, now, &mut self.shared.ledger.lock())
     }
 
-    /// Writes, or with `dry-run` says what would be written.
-    fn write<T: Default>(
-        &self,
-        what: &str,
-        whom: &str,
-        request: impl FnOnce(&Shared) -> Result<T, CmdbError>,
-    ) -> Result<T, Failure> {
-        if self.shared.policy == SyncPolicy::DryRun {
-            log::info!("cluster={} dry-run: would {what} {whom}", self.shared.cluster.id);
-            if what != "create_many" {
-                return Ok(T::default());
-            }
-        }
-        let answer = request(self.shared);
-        if let Err(CmdbError::Fenced(_)) = &answer {
-            self.shared.fenced.fetch_add(1, Relaxed);
-        }
-        answer.map_err(failure)
+    fn writes(&self) -> Writes<'a> {
+        Writes::new(self.shared)
     }
 
     // ---- what follows ----------------------------------------------------------------------
@@ -394,7 +365,11 @@ impl<'a> SenderShard<'a> {
         }
     }
 
+    /// Tells of a record that is gone.
     fn journal(&self, uuid: String, namespace: String, name: String, proof: &Proof) {
+        if self.writes().are_only_said() {
+            return;
+        }
         let cluster_id = self.shared.cluster.id.clone();
         log::info!("cluster={cluster_id} uuid={uuid} deleted {namespace}/{name}: {proof}");
         let now = self.shared.clock.now();
@@ -410,19 +385,5 @@ impl<'a> SenderShard<'a> {
         };
         self.shared.history.add(change, now);
         self.shared.deletes.add(DeletedRecord { time, cluster_id, uuid, namespace, name, proof });
-    }
-}
-
-/// The CMDB's error as the core sees it.
-pub(super) fn failure(error: CmdbError) -> Failure {
-    let message = error.to_string();
-    match error {
-        CmdbError::Unreachable(_) => Failure::Unreachable(message),
-        CmdbError::Ambiguous(_) => Failure::Ambiguous(message),
-        CmdbError::Later { code, message } => Failure::Later { code, message },
-        CmdbError::Refused { code, message, field } => Failure::Refused { code, message, field },
-        CmdbError::Duplicate { message } => Failure::Duplicate(message),
-        CmdbError::NotFound => Failure::NotFound,
-        CmdbError::Fenced(_) => Failure::Fenced(message),
     }
 }

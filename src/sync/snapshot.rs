@@ -83,7 +83,8 @@ pub struct ClusterStatus {
     pub kind: &'static str,
     /// Its state in one word.
     pub state: ClusterState,
-    /// What may be written for it: `sync`, `upsert-only` or `dry-run`.
+    /// What may be written for it: `sync`, `upsert-only` or `dry-run`; with the last one, what would be
+    /// written counts as written.
     pub sync_policy: &'static str,
     /// Pods on both sides.
     pub pods: PodCounts,
@@ -293,6 +294,19 @@ pub struct RecentChange {
     pub proof: Option<String>,
 }
 
+/// A delete the guard holds back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldBackDelete {
+    /// Uid of the pod; its name in Mesos.
+    pub uuid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
 /// Health or readiness.
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
@@ -334,6 +348,8 @@ pub trait StatusSource: Send + Sync + 'static {
     fn rejected(&self, id: &str) -> Option<Vec<RejectedRecord>>;
     /// The last hour of one cluster.
     fn history(&self, id: &str) -> Option<ClusterHistory>;
+    /// Deletes of one cluster that are held back, by uuid.
+    fn held_back(&self, id: &str) -> Option<Vec<HeldBackDelete>>;
     /// The last deletes of this process, newest first.
     fn deletes(&self) -> Vec<DeletedRecord>;
     /// One page of the delete journal.

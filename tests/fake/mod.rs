@@ -105,6 +105,12 @@ impl StatusSource for Fake {
         })
     }
 
+    fn held_back(&self, id: &str) -> Option<Vec<HeldBackDelete>> {
+        let since = "2026-11-22T08:00:00Z".into();
+        let (uuid, namespace, name) = ("u".into(), "ns".into(), "web-0".into());
+        self.cluster(id).map(|_| vec![HeldBackDelete { uuid, namespace, name, since }])
+    }
+
     fn deletes(&self) -> Vec<DeletedRecord> {
         vec![DeletedRecord {
             time: "2026-11-22T08:00:00Z".into(),
