@@ -8,12 +8,16 @@ use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault, StreamEnd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Pause between two faults, milliseconds from and to.
+/// Pause between two faults, milliseconds from and to; and after one in three, long enough that some
+/// of what is broken recovers while the rest is not.
 const PAUSE: (u64, u64) = (100, 900);
+const LULL: (u64, u64) = (1500, 5000);
 /// How long a fault lasts, the same; and one of an instance or its links, which may take longer than
 /// its session and `reassign_delay`, so that its clusters move.
 const LASTS: (u64, u64) = (300, 7000);
 const LASTS_LONG: (u64, u64) = (300, 16_000);
+/// Between two looks at what is to be mended.
+const TICK: Duration = Duration::from_millis(50);
 /// Calls that a peer answers wrongly in a row.
 const WRONG_ANSWERS: (usize, usize) = (1, 10);
 
@@ -61,8 +65,12 @@ impl Storm {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.strike(fleet);
-            std::thread::sleep(Duration::from_millis(self.random.u64(PAUSE.0..PAUSE.1)));
-            self.mend(fleet, Instant::now());
+            let (least, most) = if self.random.u8(..3) == 0 { LULL } else { PAUSE };
+            let next = Instant::now() + Duration::from_millis(self.random.u64(least..most));
+            while Instant::now() < next {
+                std::thread::sleep(TICK);
+                self.mend(fleet, Instant::now());
+            }
         }
         fleet.world.cmdb.heal();
         fleet.world.storage.faults().clear();
