@@ -74,7 +74,7 @@ impl Storm {
         }
         fleet.world.cmdb.heal();
         fleet.world.storage.faults().clear();
-        self.mend(fleet, end + Duration::from_millis(LASTS_LONG.1));
+        self.mend(fleet, Instant::now() + Duration::from_millis(LASTS_LONG.1));
         assert!(self.broken.is_empty());
     }
 
