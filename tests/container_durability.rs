@@ -152,7 +152,10 @@ fn acknowledged_writes_survive_kill_9() {
     assert!(sound && original.contains("the database is sound"), "{original}");
     let config = config(directory.path(), json!({"database": copy}));
     std::fs::write(directory.path().join("config.json"), config.to_string()).unwrap();
-    assert_eq!(command(directory.path(), &["check"]), (true, original));
+    let (sound, found) = command(directory.path(), &["check"]);
+    // The copy has all of it but the feed, which stands in the first line.
+    let records = |report: &str| report.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert!(sound && records(&found) == records(&original), "{found}{original}");
     drop(process);
     println!("{kills} kills, {total} acknowledged writes, none lost");
 }

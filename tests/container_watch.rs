@@ -4,6 +4,7 @@
 
 mod container;
 
+use bcs_bkcmdb_synchronizer::container_server;
 use bcs_bkcmdb_synchronizer::http::Method;
 use container::{Caller, Server, pod, pod_with};
 use serde_json::{Value, json};
@@ -85,6 +86,55 @@ fn a_number_the_feed_does_not_have_is_told_apart() {
     assert_eq!((status, &answer["bk_error_code"]), (410, &json!(1199019)), "{answer}");
     let (status, answer) = watch(&server.caller, "since=x");
     assert_eq!((status, &answer["bk_error_code"]), (200, &json!(1199006)), "{answer}");
+}
+
+#[test]
+fn a_number_older_than_the_retention_is_told_apart_and_the_way_back_works() {
+    let server = Server::start(json!({"watch_retention": 1}));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut pods = 0;
+    loop {
+        server.caller.create(2, &pod(&format!("p{pods}")));
+        pods += 1;
+        let (status, answer) = watch(&server.caller, "since=0");
+        if status == 410 {
+            assert!(answer["bk_error_msg"].as_str().unwrap().contains("list everything"), "{answer}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing was removed");
+    }
+    let (nothing, sequence) = changes(&server.caller, "");
+    assert_eq!((nothing.len(), sequence), (0, pods));
+    assert_eq!(server.caller.names(2, json!({})).len() as i64, pods);
+    server.caller.create(2, &pod("last"));
+    assert_eq!(changes(&server.caller, &format!("since={sequence}")).0, ["create last"]);
+}
+
+#[test]
+fn a_restored_backup_is_no_place_to_go_on_from() {
+    let server = Server::start(json!({}));
+    let (database, copy) =
+        (server.directory.path().join("records.db"), server.directory.path().join("copy.db"));
+    server.caller.create(2, &pod("a"));
+    container_server::backup(&database, &copy).unwrap();
+    let undone = server.caller.create(2, &pod("b"));
+    assert_eq!(undone["bk_error_code"], 0, "{undone}");
+    let (_, sequence) = changes(&server.caller, "since=1");
+    let Server { directory, server: running, .. } = server;
+    running.unwrap().stop();
+    std::fs::rename(&copy, &database).unwrap();
+    let server = Server::start_in(directory, json!({}));
+    // As many changes as were undone, and more: none of them may pass for what comes next.
+    for name in ["c", "d", "e"] {
+        server.caller.create(2, &pod(name));
+    }
+    for since in [0, 1, sequence] {
+        assert_eq!(watch(&server.caller, &format!("since={since}")).0, 410, "since {since}");
+    }
+    let (_, sequence) = changes(&server.caller, "");
+    assert_eq!(server.caller.names(2, json!({})), ["a", "c", "d", "e"]);
+    server.caller.create(2, &pod("f"));
+    assert_eq!(changes(&server.caller, &format!("since={sequence}")).0, ["create f"]);
 }
 
 #[test]

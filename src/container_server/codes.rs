@@ -73,3 +73,18 @@ impl Fault {
         Self { status, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_handbook_has_a_row_for_every_code() {
+        let codes = include_str!("codes.rs").lines().filter_map(|line| {
+            let (_, code) = line.strip_prefix("pub const ")?.split_once(": i64 = ")?;
+            code.strip_suffix(';')
+        });
+        let rows = include_str!("README.md").lines();
+        let rows: Vec<_> = rows.filter_map(|row| row.strip_prefix("| ")?.split(' ').next()).collect();
+        let (there, missing): (Vec<_>, Vec<_>) = codes.partition(|code| rows.contains(code));
+        assert_eq!((there.len(), missing), (23, vec![]));
+    }
+}

@@ -30,8 +30,9 @@ pub enum MaintenanceError {
     },
 }
 
-/// Writes a complete, compact copy of the database to `target`, which must not exist. It has its
-/// name only once it is whole and on the disk.
+/// Writes a complete, compact copy of the records to `target`, which must not exist. It has its
+/// name only once it is whole and on the disk. Consumers of the change feed notice when it takes the
+/// place of the original.
 pub fn backup(database: &Path, target: &Path) -> Result<(), MaintenanceError> {
     let refused = |source| MaintenanceError::Target { path: target.to_owned(), source };
     if target.exists() {
@@ -124,6 +125,7 @@ mod tests {
         let target = directory.path().join("copy.db");
         backup(&path, &target).unwrap();
         assert_eq!(check(&target).unwrap(), check(&path).unwrap());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 4, "two files, and two of the log");
         assert!(Store::open(&target, Times::default()).is_ok());
         assert!(backup(&path, &target).unwrap_err().to_string().contains("choose another"));
     }

@@ -123,8 +123,7 @@ pub struct ListQuery {
 /// Writes `{"info":[…],"count":N}` to `out`: the page, and how many records the filter selects in
 /// all, as of one moment.
 pub fn list(connection: &mut Connection, query: &ListQuery, out: &mut dyn Write) -> Result<(), ReadError> {
-    let mut selection = Sql::default();
-    push_where(&mut selection, &query.scope, &query.filter);
+    let selection = selection(query);
     let transaction = connection.transaction()?;
     out.write_all(b"{\"info\":[")?;
     let records = write_page(&transaction, query, &selection, out)?;
@@ -138,6 +137,33 @@ pub fn list(connection: &mut Connection, query: &ListQuery, out: &mut dyn Write)
     Ok(())
 }
 
+/// `WHERE` and what follows.
+fn selection(query: &ListQuery) -> Sql {
+    let mut selection = Sql::default();
+    push_where(&mut selection, &query.scope, &query.filter);
+    selection.push(schema::hint(&query.filter.text), []);
+    selection
+}
+
+/// The statement that reads a page; its last two values are its length and its start.
+fn page_text(query: &ListQuery, selection: &Sql) -> String {
+    // An empty projection still returns a record each.
+    let columns = if query.columns.is_empty() {
+        "NULL".to_owned()
+    } else {
+        schema::names(query.columns.iter().copied())
+    };
+    let (selected, order) = (&selection.text, &query.order);
+    match query.limit {
+        0 => format!("SELECT {columns} FROM pod{selected} ORDER BY {order} LIMIT ? OFFSET ?"),
+        // What is skipped or sorted away is known by its id, and never read.
+        _ => format!(
+            "SELECT {columns} FROM pod WHERE bk_pod_id IN \
+             (SELECT bk_pod_id FROM pod{selected} ORDER BY {order} LIMIT ? OFFSET ?) ORDER BY {order}"
+        ),
+    }
+}
+
 /// Writes the records of the page, separated by commas; returns how many.
 fn write_page(
     transaction: &Transaction<'_>,
@@ -145,14 +171,7 @@ fn write_page(
     selection: &Sql,
     out: &mut dyn Write,
 ) -> Result<u64, ReadError> {
-    // An empty projection still returns a record each.
-    let columns = if query.columns.is_empty() {
-        "NULL".to_owned()
-    } else {
-        schema::names(query.columns.iter().copied())
-    };
-    let text =
-        format!("SELECT {columns} FROM pod{} ORDER BY {} LIMIT ? OFFSET ?", selection.text, query.order);
+    let text = page_text(query, selection);
     let limit = if query.limit == 0 { u64::MAX } else { query.limit };
     let bounds = [limit, query.start].map(|number| Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
     let mut select = transaction.prepare_cached(&text)?;
@@ -183,4 +202,68 @@ fn count_of(transaction: &Transaction<'_>, query: &ListQuery, selection: &Sql) -
 /// Whether the database can be read at all.
 pub fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM (SELECT 1 FROM pod LIMIT 1)", [], |_| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container_server::filter;
+    use serde_json::{Value, json};
+
+    /// What the list's own statement would go through, in SQLite's words.
+    fn plan(connection: &Connection, rules: &Value, order: &str) -> String {
+        let scope = Scope { account: "0".to_owned(), biz: 2 };
+        let filter = match rules {
+            Value::Null => filter::filter(rules),
+            rules => filter::filter(&json!({"condition": "AND", "rules": rules})),
+        };
+        let query = ListQuery {
+            scope,
+            filter: filter.unwrap(),
+            total: Total::Filter,
+            columns: Vec::new(),
+            order: filter::order(order).unwrap(),
+            start: 0,
+            limit: 500,
+        };
+        let selection = selection(&query);
+        let mut explain =
+            connection.prepare(&format!("EXPLAIN QUERY PLAN {}", page_text(&query, &selection))).unwrap();
+        let parameters = selection.parameters.iter().chain(&[Cell::Integer(1), Cell::Integer(1)]);
+        let lines = explain.query_map(params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+        lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn pages_are_found_by_index_and_those_in_order_of_the_id_are_not_sorted() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = schema::open_writer(&directory.path().join("a.db")).unwrap();
+        let equal = |field: &str| json!({"field": field, "operator": "equal", "value": "x"});
+        let module = json!({"field": "bk_module_id", "operator": "equal", "value": 5});
+        let after = json!({"field": "bk_pod_id", "operator": "greater", "value": 5});
+        let several = json!({"field": "bk_module_id", "operator": "in", "value": [5, 6, 7]});
+        for (rules, index, sorts) in [
+            (json!(null), "COVERING INDEX pod_by_business", false),
+            (json!([after]), "COVERING INDEX pod_by_business", false),
+            (json!([equal("bk_pod_namespace")]), "INDEX pod_by_business", false),
+            (json!([equal("bk_pod_cluster")]), "COVERING INDEX pod_by_cluster", false),
+            (json!([equal("bk_pod_cluster"), after]), "COVERING INDEX pod_by_cluster", false),
+            (json!([module]), "COVERING INDEX pod_by_module", false),
+            (json!([module, after]), "COVERING INDEX pod_by_module", false),
+            (json!([several]), "COVERING INDEX pod_by_module", true),
+            (json!([equal("bk_host_innerip")]), "COVERING INDEX pod_by_host", false),
+            (
+                json!([equal("bk_pod_workloadname"), equal("bk_pod_workloadtype")]),
+                "COVERING INDEX pod_by_workload",
+                false,
+            ),
+            (json!([equal("bk_pod_uuid")]), "INDEX pod_by_uuid", false),
+        ] {
+            for order in ["bk_pod_id", "-bk_pod_id"] {
+                let plan = plan(&connection, &rules, order);
+                assert!(plan.contains(&format!("{index} ")), "{rules}\n{plan}");
+                assert_eq!(plan.contains("TEMP B-TREE"), sorts, "{rules}\n{plan}");
+            }
+        }
+    }
 }

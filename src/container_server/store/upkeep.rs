@@ -1,6 +1,7 @@
 //! Reading a database beside the server: a copy of it, and a look through all of it.
 
-use super::{StoreError, counts, schema};
+use super::{StoreError, counts, feed, schema};
+use rusqlite::Connection;
 use std::path::Path;
 
 /// What a check found.
@@ -16,10 +17,23 @@ pub struct Report {
     pub version: i64,
 }
 
-/// Writes a compact copy, as of one moment.
+/// How far the feed of a copy jumps ahead: further than the original goes before the copy takes its
+/// place, and 8192 times that is still a number JSON readers take exactly.
+const JUMP: i64 = 1 << 40;
+
+/// Writes a compact copy of the records, as of one moment.
+///
+/// Its feed is empty and goes on far ahead. Were the copy to go on where the original was then, its next
+/// changes would have numbers that consumers have seen already, as those of changes that are undone.
 pub fn copy(database: &Path, target: &Path) -> Result<(), StoreError> {
     let connection = schema::open_reader(database)?;
     connection.execute("VACUUM INTO ?", [target.to_string_lossy()])?;
+    let mut copy = Connection::open(target)?;
+    let transaction = copy.transaction()?;
+    let latest = feed::last_sequence(&transaction)?;
+    transaction.execute_batch("DELETE FROM change; DELETE FROM sqlite_sequence WHERE name = 'change'")?;
+    transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('change', ?)", [latest + JUMP])?;
+    transaction.commit()?;
     Ok(())
 }
 

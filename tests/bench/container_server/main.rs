@@ -18,7 +18,7 @@ use container::{Caller, Server};
 use figures::{Lateness, Table, flush_time, milliseconds, peak_memory, percentile};
 use load::{Load, PODS_PER_CALL};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,7 @@ fn main() {
 
     let mut table = Table::new(pods);
     create_many(&server.caller, &load, &mut table);
+    room(server.directory.path(), &load, &mut table);
     pages(&server.caller, &load, &mut table);
     everything(&server.caller, &mut table);
     // The system has written out by now what the load left behind.
@@ -168,6 +169,16 @@ fn pages(caller: &Caller, load: &Load, table: &mut Table) {
         table.row(&format!("page of 500 by {what} (count {count}), median and p99"), wanted, &figures);
     }
     table.row("meanwhile a thread that only sleeps wakes up late, p99", "", &milliseconds(lateness.stop()));
+}
+
+/// What the records take on the disk, each once more in the change feed.
+fn room(directory: &Path, load: &Load, table: &mut Table) {
+    let size = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |file| file.len());
+    let (database, log) = (size("records.db"), size("records.db-wal"));
+    let what = "database with a change of each record in its feed, and its log";
+    let each = database / load.pods as u64;
+    let measured = format!("{} MB ({each} bytes a pod), {} MB", database / 1_000_000, log / 1_000_000);
+    table.row(what, "", &measured);
 }
 
 /// All records in one answer, read and thrown away.
