@@ -27,6 +27,8 @@ fn address(world: &World) -> String {
 fn three_clusters() -> World {
     let setup = |id: &str| ClusterSetup::new(id, Generation::New);
     let mut world = World::new(vec![setup(CLUSTER), setup("BCS-K8S-00002"), setup("BCS-K8S-00003")]);
+    // Three deletes that no event told are held back.
+    world = world.with(json!({"delete_guard_min": 2}));
     for number in 1..6 {
         world.put(pods::pod(&format!("web-{number}"), number));
     }
@@ -112,6 +114,20 @@ fn an_operator_sorts_filters_opens_a_cluster_and_steers_it() {
     let before = world.status(CLUSTER).full_sync.count;
     browser.click("[data-control=sync]");
     world.wait("a full sync", |world| world.status(CLUSTER).full_sync.count > before);
+
+    browser.click("#home");
+    browser.click("[data-control=pause-all]");
+    browser.click("#dialog-yes");
+    browser.wait(
+        "all are paused",
+        "[...document.querySelectorAll('#rows .pill')].every((pill) => pill.innerText === 'paused')",
+    );
+    browser.click("[data-control=resume-all]");
+    browser.click("#dialog-yes");
+    browser.wait(
+        "none is",
+        "[...document.querySelectorAll('#rows .pill')].every((pill) => pill.innerText !== 'paused')",
+    );
     quiet(&browser);
 }
 
@@ -158,8 +174,23 @@ fn a_fault_appears_with_what_to_do_and_goes_when_it_is_over() {
     browser.wait("it is announced", "document.querySelector('#said').textContent.includes('problems')");
     browser.wait("they are degraded", "document.querySelector('#rows .pill').innerText === 'degraded'");
     pictures(&browser, "fault");
+    for name in ["web-1", "web-2", "web-3"] {
+        world.delete(name);
+    }
     world.restart_storage();
     browser.wait("it is over", "!document.querySelector('[data-kind=watch]')");
+
+    // What was deleted meanwhile is more than goes without a question.
+    browser.wait("a question", "document.querySelector('[data-kind=held_back_deletes]')");
+    browser.click("[data-kind=held_back_deletes] a");
+    browser.wait("the button", "document.querySelector('[data-control=approve]')");
+    assert_eq!(browser.text("[data-control=approve]"), "Approve 3 deletes");
+    browser.click("[data-control=approve]");
+    browser.wait("the dialog", "document.getElementById('dialog').open");
+    browser.picture("approve");
+    browser.click("#dialog-yes");
+    browser.wait("they are done", "document.querySelectorAll('#changes td').length && document.querySelector('#changes').innerText.includes('deleted')");
+    browser.wait("nothing is held back", "!document.querySelector('[data-control=approve]')");
     quiet(&browser);
 
     // A service that is gone is no page that stands still.

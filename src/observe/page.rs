@@ -144,6 +144,12 @@ mod tests {
             assert!(english.contains_key(&format!("advice.{key}")), "{key}");
             assert!(SCRIPTS[1].contains(&format!("{key}: \"")), "{key} has no rank");
         }
+        // Those the instance itself may have, beside those of its clusters.
+        for kind in
+            ["coordination", "fleet", "discovery", "stopping", "journal", "certificate", "versions", "clock"]
+        {
+            assert!(english.contains_key(&format!("problem.{kind}")), "{kind}");
+        }
     }
 
     #[test]

@@ -31,7 +31,9 @@ function updateCluster(id, cluster, history, rejected, fleet) {
     for (const part of ["controls", "facts", "chart", "rejected", "documents", "changes", "cluster-state"]) show(byId(part), null, () => null);
     return;
   }
-  show(byId("cluster-state"), cluster.state, statePill);
+  const { state, sync_policy: policy } = cluster;
+  show(byId("cluster-state"), { state, policy }, () => [statePill(state), " ",
+    has("policy." + policy) ? el("span", { class: "pill warn" }, t("policy." + policy)) : null]);
   const { held_back_deletes: held } = cluster.full_sync;
   show(byId("controls"), { id, paused: cluster.state === "paused", held, waiting: cluster.state === "waiting" }, controls);
   const groups = problemsOf(cluster).map(({ kind, message }) => ({ kind, messages: message ? [message] : [], clusters: [] }));
@@ -40,7 +42,7 @@ function updateCluster(id, cluster, history, rejected, fleet) {
   if (history) {
     const width = Math.max(280, byId("chart").clientWidth - 30);
     show(byId("chart"), { history, width }, () => historyChart(history, width));
-    show(byId("changes"), history.changes, changeTable);
+    show(byId("changes"), { id, changes: history.changes }, changeTable);
   }
   if (rejected) show(byId("rejected"), { id, rejected }, rejectedTable);
   byId("documents-section").hidden = !cluster.invalid_documents.count;
@@ -89,12 +91,13 @@ function documentTable({ count, first }) {
   return [el("p", { class: "dim" }, t("documents.count", { count: number(count) })), plainTable(["documents.what", "rejected.why", "rejected.since"], lines)];
 }
 
-function changeTable(changes) {
-  if (!changes.length) return el("p", { class: "empty" }, t("changes.none"));
+function changeTable({ id, changes }) {
+  const deletes = el("p", { class: "empty" }, el("a", { href: "/api/v1/deletes?cluster=" + encodeURIComponent(id) }, t("changes.deletes")));
+  if (!changes.length) return [el("p", { class: "empty" }, t("changes.none")), deletes];
   const heads = ["changes.when", "changes.action", "changes.pod", "changes.why"];
   const lines = changes.map((change) => [clockTime(change.time), t("action." + change.action), podName(change),
     change.proof ?? (change.lag_seconds == null ? t("by_full_sync") : span(change.lag_seconds))]);
-  return plainTable(heads, lines);
+  return [plainTable(heads, lines), deletes];
 }
 
 const podName = ({ namespace, name, uuid }) => el("span", { title: uuid }, namespace + "/" + name);

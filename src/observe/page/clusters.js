@@ -40,6 +40,7 @@ function clusterSection() {
       el("label", { class: "check" }, only, " " + t("only_problems")),
       el("button", { type: "button", id: "kind", hidden: true, on: { click: () => change({ kind: "" }) } }),
       el("span", { id: "shown", class: "dim" })),
+    el("div", { class: "tools" }, el("div", { id: "controls" })),
     el("div", { class: "sheet" },
       el("table", { class: "cards", role: "table", "aria-labelledby": "clusters-title" },
         el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, COLUMNS.map(headCell))),
@@ -97,6 +98,7 @@ function updateClusters(clusters) {
     if (head.getAttribute("aria-sort") !== sort) head.setAttribute("aria-sort", sort);
   }
   setText(byId("shown"), t("shown", { shown: number(shown.length), count: number(clusters.length) }));
+  show(byId("controls"), clusters.length, controlsOfAll);
   byId("kind").hidden = !view.kind;
   if (view.kind) setText(byId("kind"), t("problem." + (has("problem." + view.kind) ? view.kind : "other")) + " ✕");
   byId("no-rows").hidden = shown.length > 0;

@@ -3,35 +3,46 @@
 
 let token = "";
 
+function button(name, textContent, run, properties = {}) {
+  return el("button", { type: "button", "data-control": name, textContent, ...properties, on: { click: run } });
+}
+
+/** Buttons for every cluster of this instance at once. */
+function controlsOfAll(count) {
+  return el("p", { class: "buttons" }, ["sync", "pause", "resume"].map((name) => {
+    const words = t(`control.${name}_all`);
+    return button(name + "-all", words, async () => {
+      if (await ask({ title: words + "?", text: t("control.all_text", { count: number(count) }) })) command("/api/v1/" + name, words);
+    });
+  }));
+}
+
+/** Buttons for one cluster; one that waits for its lock takes no commands yet. */
 function controls({ id, paused, held, waiting }) {
   if (waiting) return null;
-  const button = (name, run, properties = {}) => el("button", { type: "button", "data-control": name, ...properties, on: { click: run } });
-  const sync = button("sync", () => command(id, "sync", t("control.sync")));
-  const pause = button(paused ? "resume" : "pause", async () => {
-    if (paused) return command(id, "resume", t("control.resume"));
-    if (await ask({ title: t("control.pause_title", { id }), text: t("control.pause_text") })) command(id, "pause", t("control.pause"));
+  const send = (action, words) => command(`/api/v1/clusters/${encodeURIComponent(id)}/${action}`, words);
+  const sync = button("sync", t("control.sync"), () => send("sync", t("control.sync")));
+  const resume = button("resume", t("control.resume"), () => send("resume", t("control.resume")));
+  const pause = button("pause", t("control.pause"), async () => {
+    if (await ask({ title: t("control.pause_title", { id }), text: t("control.pause_text") })) send("pause", t("control.pause"));
   });
-  sync.append(t("control.sync"));
-  pause.append(t(paused ? "control.resume" : "control.pause"));
-  if (!held) return [sync, pause];
-  const words = t("control.approve", { count: number(held) });
-  const approve = button("approve", async () => {
+  const approval = t("control.approve", { count: number(held) });
+  const approve = button("approve", approval, async () => {
     const title = t("control.approve_title", { count: number(held) });
-    if (await ask({ title, text: t("control.approve_text", { id }) })) command(id, "deletes/approve", words);
+    if (await ask({ title, text: t("control.approve_text", { id }) })) send("deletes/approve", approval);
   }, { class: "danger" });
-  approve.append(words);
-  return [sync, pause, approve];
+  return [sync, paused ? resume : pause, held ? approve : null];
 }
 
 /** Sends a command, asking for the token if it is wanted, and says what came of it. */
-async function command(id, action, words) {
+async function command(path, words) {
   const headers = token ? { authorization: "Bearer " + token } : {};
   let why = "";
   try {
-    const answer = await fetch(`/api/v1/clusters/${encodeURIComponent(id)}/${action}`, { method: "POST", headers, signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(path, { method: "POST", headers, signal: AbortSignal.timeout(PATIENCE) });
     if (answer.status === 401) {
       token = (await ask({ title: t("control.token_title"), text: t("control.token_text"), field: t("control.token") })) || "";
-      if (token) return command(id, action, words);
+      if (token) return command(path, words);
     }
     if (!answer.ok) why = (await answer.json()).error.message;
   } catch (error) {
@@ -46,7 +57,7 @@ function notice(text, failed) {
   say(text);
   const line = el("p", { class: failed ? "stale" : "fine", id: "notice" }, text);
   byId("notice")?.remove();
-  byId("controls")?.parentElement.after(line);
+  byId("controls").parentElement.after(line);
   setTimeout(() => line.remove(), 15000);
 }
 
