@@ -185,6 +185,8 @@ fn a_fault_appears_with_what_to_do_and_goes_when_it_is_over() {
     browser.click("[data-kind=held_back_deletes] a");
     browser.wait("the button", "document.querySelector('[data-control=approve]')");
     assert_eq!(browser.text("[data-control=approve]"), "Approve 3 deletes");
+    browser.wait("they are named", "document.querySelectorAll('#held tbody tr').length === 3");
+    assert!(browser.text("#held").contains("default/web-2"));
     browser.click("[data-control=approve]");
     browser.wait("the dialog", "document.getElementById('dialog').open");
     browser.picture("approve");

@@ -155,7 +155,10 @@ impl Routes {
                 None => unknown(&id),
             },
             Route::HeldBack(id) => match self.source.held_back(&id) {
-                Some(held_back) => Response::json(200, &json!({"cluster_id": id, "held_back": held_back})),
+                Some(mut held_back) => {
+                    held_back.truncate(limit(&request.query));
+                    Response::json(200, &json!({"cluster_id": id, "held_back": held_back}))
+                }
                 None => unknown(&id),
             },
             Route::History(id) => match self.source.history(&id) {

@@ -22,7 +22,7 @@ function historyChart({ points, interval_seconds: interval, span_seconds: hour }
   const total = points.reduce((sum, p) => sum + writes(p), 0);
   const longest = Math.max(...points.map((p) => p.lag_max_seconds ?? 0));
   const x = (seconds) => LEFT + (width - LEFT - RIGHT) * (1 - Math.min(Math.max(seconds, 0), hour) / hour);
-  const summary = t("chart.summary", { writes: number(total), lag: span(longest) });
+  const summary = t("chart.summary", { writes: number(total), lag: longest ? span(longest) : "–" });
   const lagTop = TOP + PANEL + GAP;
   return [
     el("div", { class: "chart" },

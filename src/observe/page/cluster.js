@@ -1,6 +1,6 @@
 // The page of one cluster: its state, its last hour, what the CMDB refused, what changed last.
 
-const REJECTED_SHOWN = 200;
+const LISTED = 200;
 
 function plainTable(heads, lines, name) {
   const cell = (content, at) => el("td", { role: "cell", class: at ? name ?? "text wide" : "nowrap wide", "data-label": t(heads[at]) }, content);
@@ -18,17 +18,18 @@ function clusterPage(id) {
     el("div", { class: "title" }, el("h2", { id: "cluster-title", tabIndex: -1 }, id), el("span", { id: "cluster-state" }),
       el("div", { class: "buttons", id: "controls" })),
     ...part("cluster-problems"), ...part("facts"), ...part("chart", "chart"),
+    el("section", { id: "held-section", hidden: true }, part("held", "facts.held")),
     ...part("rejected", "rejected.title"), el("section", { id: "documents-section", hidden: true }, part("documents", "documents.title")),
     ...part("changes", "changes.title"),
   ];
 }
 
-function updateCluster(id, cluster, history, rejected, fleet) {
+function updateCluster(id, cluster, history, { rejected, heldBack }, fleet) {
   if (!cluster) {
     const holder = fleet?.workers.find((worker) => worker.clusters.includes(id))?.instance;
     show(byId("cluster-problems"), { holder }, () => el("p", { class: "problem" },
       t("not_here", { id }) + " " + (holder ? t("held_by", { instance: holder }) : t("not_here_todo"))));
-    for (const part of ["controls", "facts", "chart", "rejected", "documents", "changes", "cluster-state"]) show(byId(part), null, () => null);
+    for (const part of ["controls", "facts", "chart", "held", "rejected", "documents", "changes", "cluster-state"]) show(byId(part), null, () => null);
     return;
   }
   const { state, sync_policy: policy } = cluster;
@@ -45,6 +46,8 @@ function updateCluster(id, cluster, history, rejected, fleet) {
     show(byId("changes"), { id, changes: history.changes }, changeTable);
   }
   if (rejected) show(byId("rejected"), { id, rejected }, rejectedTable);
+  byId("held-section").hidden = !held;
+  if (heldBack) show(byId("held"), heldBack, heldTable);
   byId("documents-section").hidden = !cluster.invalid_documents.count;
   show(byId("documents"), cluster.invalid_documents, documentTable);
 }
@@ -82,9 +85,11 @@ function rejectedTable({ id, rejected }) {
   const lines = rejected.map((record) => [podName(record), t("kind." + record.kind), record.field || "–",
     record.code ? String(record.code) : "–", record.message, clockTime(record.since)]);
   const all = el("a", { href: `/api/v1/clusters/${encodeURIComponent(id)}/rejected` }, "JSON");
-  const first = rejected.length < REJECTED_SHOWN ? null : el("p", { class: "dim" }, t("rejected.first", { shown: number(rejected.length) }), " ", all);
+  const first = rejected.length < LISTED ? null : el("p", { class: "dim" }, t("rejected.first", { shown: number(rejected.length) }), " ", all);
   return [plainTable(heads, lines), first];
 }
+
+const heldTable = (records) => plainTable(["rejected.pod", "rejected.since"], records.map((record) => [podName(record), clockTime(record.since)]));
 
 function documentTable({ count, first }) {
   const lines = first.map((one) => [one.name ? podName({ ...one, uuid: one.storage_id }) : one.storage_id || "–", one.reason, clockTime(one.since)]);

@@ -2,7 +2,7 @@
 
 const PATIENCE = 10000;
 const FLEET_EVERY = 10000;
-const state = { status: null, fleet: null, fleetAt: 0, history: null, rejected: null, rejectedSign: "", shown: "", problems: null };
+const state = { status: null, fleet: null, fleetAt: 0, history: null, rejected: null, heldBack: [], listsSign: "", shown: "", problems: null };
 let timer = 0, asking = false;
 
 async function get(path) {
@@ -52,11 +52,12 @@ async function load() {
 async function loadCluster({ cluster_id: id, pods, full_sync: sync }) {
   const path = "/api/v1/clusters/" + encodeURIComponent(id);
   state.history = await get(path + "/history");
-  // The list may be long: it is read again when it may have changed, and now and then.
-  const sign = [id, pods.rejected, pods.degraded, sync.count, Math.floor(Date.now() / FLEET_EVERY)].join();
-  if (sign !== state.rejectedSign) {
-    state.rejected = (await get(`${path}/rejected?limit=${REJECTED_SHOWN}`)).rejected;
-    state.rejectedSign = sign;
+  // The lists may be long: they are read again when they may have changed, and now and then.
+  const sign = [id, pods.rejected, pods.degraded, sync.count, sync.held_back_deletes, Math.floor(Date.now() / FLEET_EVERY)].join();
+  if (sign !== state.listsSign) {
+    state.rejected = (await get(`${path}/rejected?limit=${LISTED}`)).rejected;
+    state.heldBack = sync.held_back_deletes ? (await get(`${path}/deletes?limit=${LISTED}`)).held_back : [];
+    state.listsSign = sign;
   }
 }
 
@@ -70,7 +71,8 @@ function refresh() {
   heading(status);
   if (id !== null) {
     const cluster = status.clusters.find((one) => one.cluster_id === id);
-    updateCluster(id, cluster, state.history?.cluster_id === id ? state.history : null, state.rejectedSign.startsWith(id + ",") ? state.rejected : null, fleet);
+    const lists = state.listsSign.startsWith(id + ",") ? state : {};
+    updateCluster(id, cluster, state.history?.cluster_id === id ? state.history : null, lists, fleet);
     return;
   }
   show(byId("tiles"), tiles(status), tileList);
