@@ -202,6 +202,43 @@ fn a_fault_appears_with_what_to_do_and_goes_when_it_is_over() {
     assert!(browser.text("#stale").contains("No answer from this instance since"));
 }
 
+#[test]
+fn everything_can_be_read_reached_and_named() {
+    let world = three_clusters();
+    let browser = open("en", &address(&world));
+    browser.wait("a problem", "document.querySelector('.problem')");
+    for place in ["#/", "#/clusters/BCS-K8S-00001"] {
+        browser.run(&format!("location.hash = '{place}'"));
+        browser.wait(
+            "its content",
+            "document.querySelector(location.hash === '#/' ? '#rows a' : '#rejected td')",
+        );
+        for scheme in ["light", "dark"] {
+            browser.screen(1280, 900, scheme);
+            assert_eq!(browser.weak_contrasts(), json!([]), "{place} {scheme}");
+        }
+        let controls = browser.controls();
+        assert!(controls.len() > 8, "{controls:?}");
+        assert!(controls.iter().all(|(_, name)| !name.trim().is_empty()), "{controls:?}");
+    }
+    // By keyboard alone: past the head of the page, then everything in its order.
+    browser.open(&address(&world));
+    browser.wait("the table is filled", "document.querySelector('#rows a')");
+    browser.press(&[browser::TAB]);
+    assert_eq!(browser.run("return document.activeElement.id"), "skip");
+    browser.press(&[browser::ENTER]);
+    assert_eq!(browser.run("return document.activeElement.id"), "content");
+    let reached = || browser.run("return document.activeElement.closest('#rows') !== null") == true;
+    let presses = (0..60).find(|_| {
+        browser.press(&[browser::TAB]);
+        reached()
+    });
+    assert!(presses.is_some(), "the table is out of reach");
+    browser.press(&[browser::ENTER]);
+    browser.wait("the cluster's page", "document.activeElement.id === 'cluster-title'");
+    quiet(&browser);
+}
+
 /// A thousand clusters, some of them in trouble, one with a hostile name.
 fn thousand() -> Arc<Fake> {
     let mut clusters: Vec<_> = (0..999)

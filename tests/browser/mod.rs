@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 /// The key of that name, for [`Browser::press`].
 pub const ENTER: &str = "\u{e007}";
+/// The key that goes to the next control.
+pub const TAB: &str = "\u{e004}";
 /// How long the page may take for anything, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Chromium without what would look for the network beyond this machine.
@@ -175,6 +177,22 @@ impl Browser {
             |key: &&str| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
         let actions: Vec<Value> = keys.iter().flat_map(down).collect();
         self.post("/actions", json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]}));
+    }
+
+    /// Texts that are hard to read against what is behind them.
+    pub fn weak_contrasts(&self) -> Value {
+        self.run(include_str!("contrast.js"))
+    }
+
+    /// What can be operated, as a screen reader is told: role and name of each.
+    pub fn controls(&self) -> Vec<(String, String)> {
+        let tree = self.chromium("Accessibility.getFullAXTree", json!({}));
+        let text = |node: &Value, key: &str| node[key]["value"].as_str().unwrap_or_default().to_owned();
+        let nodes = tree["nodes"].as_array().unwrap().iter().filter(|node| node["ignored"] == false);
+        let operable =
+            ["button", "link", "checkbox", "combobox", "searchbox", "textbox", "DisclosureTriangle"];
+        let controls = nodes.map(|node| (text(node, "role"), text(node, "name")));
+        controls.filter(|(role, _)| operable.contains(&role.as_str())).collect()
     }
 
     /// A picture of the whole page, or of what fits the screen if it is very long, in the build directory.

@@ -36,7 +36,7 @@ function updateCluster(id, cluster, history, { rejected, heldBack }, fleet) {
   show(byId("cluster-state"), { state, policy }, () => [statePill(state), " ",
     has("policy." + policy) ? el("span", { class: "pill warn" }, t("policy." + policy)) : null]);
   const { held_back_deletes: held } = cluster.full_sync;
-  show(byId("controls"), { id, paused: cluster.state === "paused", held, waiting: cluster.state === "waiting" }, controls);
+  show(byId("controls"), { id, paused: cluster.state === "paused", held }, controls);
   const groups = problemsOf(cluster).map(({ kind, message }) => ({ kind, messages: message ? [message] : [], clusters: [] }));
   show(byId("cluster-problems"), groups, () => problemList(groups, true));
   updateFacts(facts(cluster));

@@ -17,9 +17,8 @@ function controlsOfAll(count) {
   }));
 }
 
-/** Buttons for one cluster; one that waits for its lock takes no commands yet. */
-function controls({ id, paused, held, waiting }) {
-  if (waiting) return null;
+/** Buttons for one cluster. */
+function controls({ id, paused, held }) {
   const send = (action, words) => command(`/api/v1/clusters/${encodeURIComponent(id)}/${action}`, words);
   const sync = button("sync", t("control.sync"), () => send("sync", t("control.sync")));
   const resume = button("resume", t("control.resume"), () => send("resume", t("control.resume")));
