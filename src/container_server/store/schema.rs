@@ -184,6 +184,21 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_is_flushed_before_it_returns() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        for connection in [open_writer(&path).unwrap(), open_keeper(&path).unwrap()] {
+            let pragma = |name: &str| {
+                let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+                connection.query_row(&format!("PRAGMA {name}"), [], value).unwrap()
+            };
+            // 2 is FULL: the log is flushed with each commit, and before it is moved.
+            assert_eq!(pragma("synchronous"), rusqlite::types::Value::Integer(2));
+            assert_eq!(pragma("journal_mode"), rusqlite::types::Value::Text("wal".to_owned()));
+        }
+    }
+
+    #[test]
     fn opening_twice_migrates_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.db");
