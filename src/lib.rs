@@ -48,9 +48,11 @@
 //! | [`coordination`] | ZooKeeper: session, lease, locks, election, discovery; or the instance that is alone |
 //! | [`task_manager`] | on the master: inventory and workers become the lists the workers work from |
 //! | [`task_informer`] | on every worker: its own list becomes clusters to start and to stop |
+//! | `feed` | the inventory as coordination asks for it |
 //! | [`fleet`] | those three put together, behind one face |
 //! | [`sync`] | the threads: controller, one reconciler per cluster, its senders |
 //! | [`journal`] | what was deleted, when and on what proof, for 30 days |
+//! | [`reload`] | the configuration read again while the service runs |
 //! | [`service`] | puts all of this together, the only place that knows every part |
 //! | [`commands`] | `diff`, `sync`, `purge`, `check-config --connect`: work that ends |
 //! | [`supervised`] | what a service manager is told: ready, alive, stopping |
@@ -96,6 +98,7 @@ pub mod config;
 pub mod container_server;
 pub mod convert;
 pub mod coordination;
+mod feed;
 pub mod fleet;
 pub mod front;
 #[cfg(any(test, fuzzing))]
@@ -107,6 +110,7 @@ pub mod logging;
 pub mod model;
 pub mod observe;
 pub mod plan;
+pub mod reload;
 pub mod sandbox;
 pub mod service;
 pub mod storage;

@@ -27,7 +27,9 @@ fn usage(message: clap::Error) -> i32 {
 
 fn execute(command: Command) -> i32 {
     match command {
-        Command::Run(sources) => with(Config::load(&sources), |config| config.v, service::run),
+        Command::Run(sources) => {
+            with(Config::load(&sources), |config| config.v, |config| service::run(config, &sources))
+        }
         Command::CheckConfig(sources, flags) => check(Config::load(&sources), &flags),
         Command::Diff(sources, flags) => work(&sources, |config| commands::diff(&config, &flags)),
         Command::Sync(sources, flags) => work(&sources, |config| commands::sync(&config, &flags)),

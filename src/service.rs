@@ -5,13 +5,15 @@
 //! keep the service from starting.
 
 use crate::cmdb::{self, TopologyCache};
-use crate::config::{BaseUrl, Config, TaskManagerType, TlsFiles};
+use crate::config::{BaseUrl, Config, Sources, TlsFiles};
 use crate::coordination::{Coordination, Discovery, Feed, ServerInfo, Servers};
+use crate::feed::{self, LiveFeed};
 use crate::fleet;
 use crate::http::{self, RequestStats, tls};
-use crate::inventory::{Confirmation, FileSource, Filter, FilterError, PaasSettings, PaasSource, Source};
+use crate::inventory::FilterError;
 use crate::journal::{DeletePage, DeleteQuery};
 use crate::observe::{MetricsServer, StatusServer};
+use crate::reload::{Effect, Reloader, Target};
 use crate::storage::{self, Addresses, StaticAddresses};
 use crate::supervised::{self, Supervised};
 use crate::sync::numbers::{MetricsSource, Numbers};
@@ -32,8 +34,6 @@ use std::time::Duration;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Bound on connecting to any peer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at `task_file`: they cost nothing, and whoever edits it waits for the effect.
-const FILE_LOOK: Duration = Duration::from_secs(5);
 /// Idle connections kept to the CMDB; more threads than that rarely write at the same time.
 const CMDB_CONNECTIONS: usize = 64;
 
@@ -67,7 +67,8 @@ pub enum StartError {
 /// A running instance. Stops when dropped.
 pub struct Service {
     state: Arc<State>,
-    status: StatusServer,
+    status: Arc<StatusServer>,
+    feed: LiveFeed,
     metrics: MetricsServer,
     controller: ControllerHandle,
 }
@@ -82,6 +83,8 @@ struct State {
     discovery: Option<Arc<Discovery>>,
     requests: Requests,
     warnings: Warnings,
+    /// What is wrong with the configuration as it was read again.
+    reload_problem: Mutex<Option<String>>,
     stopping: Mutex<bool>,
 }
 
@@ -122,7 +125,8 @@ impl Service {
         let discovery = discovery(&config)?;
         let peers = peers(&config, discovery.clone(), &requests)?;
         let info = server_info(&config, listening, metric_port);
-        let coordination = coordination(&config, info, feed(&config, &requests)?)?;
+        let (feed, live_feed) = feed::start(&config, Arc::clone(&requests.paas))?;
+        let coordination = coordination(&config, info, feed)?;
         let controller =
             Controller::start(Arc::clone(&config), peers, clock, timings, Arc::clone(&coordination))?;
         let warnings = Warnings::start(&config, Arc::clone(&coordination))?;
@@ -134,13 +138,14 @@ impl Service {
             discovery,
             requests,
             warnings,
+            reload_problem: Mutex::default(),
             stopping: Mutex::new(false),
         });
         let source: Arc<dyn StatusSource> = state.clone();
         let numbers: Arc<dyn MetricsSource> = state.clone();
         let status = StatusServer::start(listener, server_tls, config.admin_token.clone(), source.clone())?;
         let metrics = MetricsServer::start(metric_listener, source, numbers)?;
-        Ok(Self { state, status, metrics, controller })
+        Ok(Self { state, status: Arc::new(status), feed: live_feed, metrics, controller })
     }
 
     /// Where the status service listens.
@@ -156,6 +161,11 @@ impl Service {
     /// The state, for a program that runs the service inside itself.
     pub fn source(&self) -> Arc<dyn StatusSource> {
         self.state.clone()
+    }
+
+    /// What a new configuration is put in force by.
+    pub fn target(&self) -> impl Target {
+        Live { state: Arc::clone(&self.state), status: Arc::clone(&self.status), feed: self.feed.clone() }
     }
 
     /// Why this instance must end.
@@ -181,9 +191,53 @@ impl Drop for Service {
     }
 }
 
-/// `run`: the service until SIGTERM or SIGINT. Returns the exit code.
-pub fn run(config: Config) -> i32 {
-    let grace = config.shutdown_grace;
+/// A running service, for whoever reads the configuration again.
+struct Live {
+    state: Arc<State>,
+    status: Arc<StatusServer>,
+    feed: LiveFeed,
+}
+
+impl Target for Live {
+    fn apply(&self, config: &Config, effects: &[Effect]) -> Result<(), String> {
+        self.apply_all(config, effects).map_err(|error| error.to_string())
+    }
+
+    fn show(&self, problem: Option<String>) {
+        *self.state.reload_problem.lock() = problem;
+    }
+}
+
+impl Live {
+    fn apply_all(&self, config: &Config, effects: &[Effect]) -> Result<(), StartError> {
+        let State { controller, discovery, requests, .. } = &*self.state;
+        let wanted = |effect| effects.contains(&effect);
+        let peers = match wanted(Effect::Clusters) {
+            true => Some(peers(config, discovery.clone(), requests)?),
+            false => None,
+        };
+        if wanted(Effect::AtOnce) || peers.is_some() {
+            controller.set_qps(config.cmdb_qps);
+            controller.reconfigure(Arc::new(config.clone()), peers);
+        }
+        if wanted(Effect::Inventory) {
+            self.feed.replace(config)?;
+        }
+        if wanted(Effect::StatusService) {
+            let tls = match config.server_tls.cert.is_some() {
+                true => Some(tls::server_config(&config.server_tls)?),
+                false => None,
+            };
+            self.status.renew(tls, config.admin_token.clone());
+        }
+        Ok(())
+    }
+}
+
+/// `run`: the service until SIGTERM or SIGINT. `sources` are where its configuration is read again
+/// from. Returns the exit code.
+pub fn run(config: Config, sources: &Sources) -> i32 {
+    let (first, grace) = (config.clone(), config.shutdown_grace);
     let started =
         supervised::asked_to_end().map_err(StartError::Io).and_then(|end| Ok((end, Service::start(config)?)));
     let (end, service) = match started {
@@ -194,7 +248,15 @@ pub fn run(config: Config) -> i32 {
         }
     };
     log::info!("status on {}, metrics on {}", service.status_addr(), service.metric_addr());
+    let reloader = match Reloader::start(sources.clone(), &first, service.target()) {
+        Ok(reloader) => reloader,
+        Err(error) => {
+            log::error!("{}", StartError::Io(error));
+            return 1;
+        }
+    };
     let code = supervised::attend(&end, grace, &service);
+    drop(reloader);
     service.stop();
     code
 }
@@ -257,7 +319,7 @@ pub(crate) fn peers(
 }
 
 /// A client for a peer that proves itself by the machine's trusted roots.
-fn http_client(peer: &BaseUrl, idle_connections: usize) -> Result<http::Client, StartError> {
+pub(crate) fn http_client(peer: &BaseUrl, idle_connections: usize) -> Result<http::Client, StartError> {
     let tls = match is_https(peer) {
         true => Some(tls::client_config(&TlsFiles::default(), true)?),
         false => None,
@@ -316,39 +378,6 @@ pub(crate) fn discovery(config: &Config) -> io::Result<Option<Arc<Discovery>>> {
     wanted.then(|| Discovery::start(servers(config, &config.storage_zk)).map(Arc::new)).transpose()
 }
 
-/// The inventory: its source, its filter, and how far to believe it.
-pub(crate) fn feed(config: &Config, requests: &Requests) -> Result<Feed, StartError> {
-    let filter = Filter::new(&config.include_clusters, &config.exclude_clusters)?;
-    let interval = config.cluster_pull_interval;
-    let (mut source, confirmation, interval): (Box<dyn Source>, _, _) = match &config.task_manager_type {
-        TaskManagerType::File(path) => {
-            (Box::new(FileSource::new(path)), Confirmation::AtOnce, interval.min(FILE_LOOK))
-        }
-        TaskManagerType::Paas => (Box::new(paas(config, requests)?), Confirmation::Twice, interval),
-    };
-    let pull = Box::new(move || {
-        let mut inventory = source.pull().map_err(|error| error.to_string())?;
-        inventory.clusters.retain(|cluster| filter.allows(&cluster.id));
-        Ok(inventory)
-    });
-    Ok(Feed { pull, interval, confirmation })
-}
-
-fn paas(config: &Config, requests: &Requests) -> Result<PaasSource, StartError> {
-    let Some(base) = &config.paas_addr else {
-        return Err(StartError::Incomplete("paas_addr: required with task_manager_type paas"));
-    };
-    let settings = PaasSettings {
-        env: config.paas_env.clone(),
-        cluster_env: config.paas_cluster_env.clone(),
-        app_code: config.paas_app_code.clone(),
-        app_secret: config.paas_app_secret.clone(),
-        access_token: config.paas_access_token.clone(),
-        timeout: config.paas_timeout,
-    };
-    Ok(PaasSource::new(http_client(base, 1)?, base.clone(), settings, Arc::clone(&requests.paas)))
-}
-
 // ---- what it shows -------------------------------------------------------------------------
 
 impl State {
@@ -362,6 +391,7 @@ impl State {
             .into_iter()
             .chain(coordination.problems.into_iter().map(|message| (kind, message)))
             .chain(discovery.map(|message| ("discovery", message)))
+            .chain(self.reload_problem.lock().clone().map(|message| ("configuration", message)))
             .chain(self.controller.journal_problem().map(|message| ("journal", message)))
             .map(|(kind, message)| ProblemStatus { kind, message })
             .chain(self.warnings.all())

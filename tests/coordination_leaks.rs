@@ -68,7 +68,7 @@ fn fifty_sessions_that_expired_leave_nothing_behind() {
     let servers = Servers { hosts: vec![network.host()], session_timeout: SHORT, ..servers(&zookeepers) };
     let feed = Feed {
         pull: Box::new(|| Ok(Inventory { clusters: Vec::new(), complete: true, problems: Vec::new() })),
-        interval: SHORT,
+        interval: Box::new(|| SHORT),
         confirmation: Confirmation::AtOnce,
     };
     let discovery = Discovery::start(servers.clone()).unwrap();

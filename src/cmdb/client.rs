@@ -8,6 +8,7 @@ use super::{CmdbError, answer, topology};
 use crate::config::BaseUrl;
 use crate::http::{self, HttpError, Method, Outcome, Request, RequestStats};
 use crate::model::{Fence, Field, Modules, Permit, PodRecord};
+use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ struct Inner {
     /// Origin and prefix, without a slash at the end.
     base: String,
     settings: Settings,
-    pace: Pace,
+    pace: RwLock<Arc<Pace>>,
     stats: Arc<RequestStats>,
 }
 
@@ -88,9 +89,14 @@ impl Call<'_> {
 impl Client {
     /// A client of the CMDB at `base`; nothing is sent yet.
     pub fn new(http: http::Client, base: BaseUrl, settings: Settings, stats: Arc<RequestStats>) -> Self {
-        let pace = Pace::new(settings.qps);
+        let pace = RwLock::new(Arc::new(Pace::new(settings.qps)));
         let base = base.origin + &base.prefix;
         Self { inner: Arc::new(Inner { http, base, settings, pace, stats }) }
+    }
+
+    /// Another limit from now on, for every clone.
+    pub fn set_qps(&self, qps: u32) {
+        *self.inner.pace.write() = Arc::new(Pace::new(qps));
     }
 
     /// Creates one record.
@@ -276,7 +282,8 @@ impl Inner {
             if permit.remaining.is_some_and(|remaining| remaining.is_zero()) {
                 return Err(CmdbError::Fenced("the lease has run out".to_owned()));
             }
-            match self.pace.take() {
+            let pace = Arc::clone(&self.pace.read());
+            match pace.take() {
                 Ok(()) => return Ok(permit),
                 Err(wait) => thread::sleep(wait.min(PACE_STEP)),
             }

@@ -4,6 +4,7 @@ use super::{FAILED, GOOD, print};
 use crate::cli::Output;
 use crate::config::{BaseUrl, Config, TaskManagerType, printable};
 use crate::coordination::{CallError, Discovery, Role, Session, layout};
+use crate::feed;
 use crate::model::{Cluster, ClusterKind};
 use crate::service;
 use serde::Serialize;
@@ -83,9 +84,9 @@ fn inventory(config: &Config) -> (Vec<Cluster>, Finding) {
         (TaskManagerType::Paas, Some(base)) => full(base),
         (TaskManagerType::Paas, None) => String::new(),
     };
-    let pulled = service::feed(config, &service::Requests::default())
+    let pulled = feed::start(config, Arc::default())
         .map_err(|error| error.to_string())
-        .and_then(|mut feed| (feed.pull)());
+        .and_then(|(mut feed, _)| (feed.pull)());
     let (clusters, result) = match pulled {
         Err(error) => (Vec::new(), Err(error)),
         Ok(inventory) => {

@@ -22,11 +22,13 @@ pub use sync::sync;
 
 use crate::cli::Output;
 use crate::config::{Config, printable};
+use crate::feed;
 use crate::model::Cluster;
 use crate::service::{self, StartError};
 use crate::sync::Peers;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The command did what it is for, and found nothing amiss.
@@ -83,7 +85,7 @@ fn peers(config: &Config) -> Result<Peers, CommandError> {
 
 /// The clusters a command is about: those named, else every one of the inventory.
 fn clusters(config: &Config, named: &[String]) -> Result<Vec<Cluster>, CommandError> {
-    let mut feed = service::feed(config, &service::Requests::default())?;
+    let (mut feed, _) = feed::start(config, Arc::default())?;
     let inventory = (feed.pull)().map_err(CommandError::Inventory)?;
     for problem in &inventory.problems {
         eprintln!("warning: {}", printable(problem));

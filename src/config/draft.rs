@@ -22,6 +22,8 @@ pub struct Draft<'a> {
     unsound: BTreeSet<String>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    /// Files that secrets were asked of.
+    secret_files: Vec<PathBuf>,
 }
 
 impl<'a> Draft<'a> {
@@ -30,7 +32,8 @@ impl<'a> Draft<'a> {
         let Reading { program, given, problems, warnings } = reading;
         let unsound = problems.iter().map(|problem| problem.key.clone()).collect();
         let given = given.into_iter().map(|given| (given.key.name, given)).collect();
-        let mut draft = Self { program, environment, given, unsound, problems, warnings };
+        let mut draft =
+            Self { program, environment, given, unsound, problems, warnings, secret_files: Vec::new() };
         draft.require();
         draft
     }
@@ -117,6 +120,9 @@ impl<'a> Draft<'a> {
             Some(Plain::Secret(source)) => source,
             _ => return Secret::default(),
         };
+        if let SecretSource::File(path) = &source {
+            self.secret_files.push(PathBuf::from(path));
+        }
         self.fetch(&source).unwrap_or_else(|reason| {
             self.refuse(name, reason);
             Secret::default()
@@ -208,7 +214,13 @@ impl<'a> Draft<'a> {
     /// The secret in a file whose path is the value of a key.
     pub fn secret_in_file(&mut self, name: &str) -> Option<Secret> {
         let path = self.path(name)?;
+        self.secret_files.push(path.clone());
         secret_file(&path).map_err(|reason| self.refuse(name, reason)).ok()
+    }
+
+    /// The files that secrets were read from so far.
+    pub fn take_secret_files(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.secret_files)
     }
 
     fn require(&mut self) {

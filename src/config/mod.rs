@@ -141,6 +141,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     pub admin_token: Option<Secret>,
     pub delete_journal: Option<PathBuf>,
+    /// Files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// The container server's configuration, validated.

@@ -28,7 +28,7 @@ pub fn check(draft: &mut Draft<'_>) -> Config {
     let task_manager_type = task_manager_type(draft);
     let paas_addr = paas_addr(draft, &task_manager_type);
     let paas = credentials(draft, &task_manager_type);
-    Config {
+    let mut config = Config {
         address,
         port: draft.number("port"),
         metric_port: draft.number("metric_port"),
@@ -81,7 +81,10 @@ pub fn check(draft: &mut Draft<'_>) -> Config {
         shutdown_grace: draft.seconds("shutdown_grace"),
         admin_token: draft.secret_in_file("admin_token_file"),
         delete_journal: draft.path("delete_journal").or_else(|| draft.state_directory()),
-    }
+        secret_files: Vec::new(),
+    };
+    config.secret_files = draft.take_secret_files();
+    config
 }
 
 /// ZooKeeper servers as `host:port`.

@@ -57,8 +57,8 @@ pub type Pull = Box<dyn FnMut() -> Result<Inventory, String> + Send>;
 pub struct Feed {
     /// Asks once.
     pub pull: Pull,
-    /// Time between two pulls (`cluster_pull_interval`).
-    pub interval: Duration,
+    /// Time between two pulls (`cluster_pull_interval`), asked for after each.
+    pub interval: Box<dyn Fn() -> Duration + Send>,
     /// How many pulls must agree before a cluster leaves or changes its business.
     pub confirmation: Confirmation,
 }

@@ -46,7 +46,7 @@ impl Standalone {
                 latest.send(Arc::clone(&shared.clusters));
             }
             first = false;
-            feed.interval
+            (feed.interval)()
         })?;
         Ok(Self { instance, version, assigned, shared, inventory: Mutex::new(inventory) })
     }
@@ -152,7 +152,8 @@ mod tests {
     }
 
     fn start(pull: Pull) -> Standalone {
-        let feed = Feed { pull, interval: Duration::from_secs(60), confirmation: Confirmation::AtOnce };
+        let feed =
+            Feed { pull, interval: Box::new(|| Duration::from_secs(60)), confirmation: Confirmation::AtOnce };
         Standalone::start("127.0.0.1:1".to_owned(), "1", feed).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! One client: request after request, each within its bounds, until it has enough or we have.
 
+use parking_lot::RwLock;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Shared {
     /// Bound of all bodies together.
     pub budget: Arc<Budget>,
     /// TLS, if the port speaks it.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
     /// What is counted.
     pub tally: Tally,
 }
@@ -44,7 +45,8 @@ impl Connection {
     /// Serves the client until the connection ends.
     pub fn serve(id: u64, peer: Arc<Peer>, shared: Arc<Shared>) {
         let deadline = Instant::now() + shared.limits.request_time;
-        let wire = match Wire::open(Arc::clone(&peer), shared.tls.clone(), deadline) {
+        let tls = shared.tls.read().clone();
+        let wire = match Wire::open(Arc::clone(&peer), tls, deadline) {
             Ok(wire) => wire,
             Err(error) => return shared.tally.note(&error),
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::backend::Backend;
 use super::body::Budget;
@@ -144,7 +144,13 @@ impl Listening {
         let acceptor = Arc::new(Acceptor {
             name: name.to_owned(),
             listener,
-            shared: Arc::new(Shared { backend, limits, budget, tls, tally: Tally::default() }),
+            shared: Arc::new(Shared {
+                backend,
+                limits,
+                budget,
+                tls: RwLock::new(tls),
+                tally: Tally::default(),
+            }),
             peers,
             connections: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -157,6 +163,11 @@ impl Listening {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Speaks TLS by another configuration with everybody who connects from now on.
+    pub fn set_tls(&self, tls: Arc<rustls::ServerConfig>) {
+        *self.acceptor.shared.tls.write() = Some(tls);
     }
 
     /// What has happened so far.

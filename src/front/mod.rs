@@ -165,6 +165,11 @@ impl Front {
         self.inner.addr()
     }
 
+    /// Speaks TLS by another configuration with everybody who connects from now on.
+    pub fn set_tls(&self, tls: Arc<rustls::ServerConfig>) {
+        self.inner.set_tls(tls);
+    }
+
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
         self.inner.counters()

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde_json::json;
 
 use super::access::{self, Denied};
@@ -16,6 +17,7 @@ use crate::sync::snapshot::{Control, ControlOutcome, Health, StatusSource};
 /// The status service at work; stops when dropped.
 pub struct StatusServer {
     front: Front,
+    routes: Arc<Routes>,
 }
 
 impl StatusServer {
@@ -30,12 +32,22 @@ impl StatusServer {
         source: Arc<dyn StatusSource>,
     ) -> io::Result<Self> {
         let limits = Limits { body: 64 * 1024, ..Limits::default() };
-        Ok(Self { front: Front::start("status", listener, tls, limits, Arc::new(Routes { token, source }))? })
+        let routes = Arc::new(Routes { token: RwLock::new(token), source });
+        let handler: Arc<dyn Handler> = routes.clone();
+        Ok(Self { front: Front::start("status", listener, tls, limits, handler)?, routes })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.front.addr()
+    }
+
+    /// Another certificate, and another token, from now on.
+    pub fn renew(&self, tls: Option<Arc<rustls::ServerConfig>>, token: Option<Secret>) {
+        if let Some(tls) = tls {
+            self.front.set_tls(tls);
+        }
+        *self.routes.token.write() = token;
     }
 
     /// What happened on the port.
@@ -108,7 +120,7 @@ impl Route {
 }
 
 struct Routes {
-    token: Option<Secret>,
+    token: RwLock<Option<Secret>>,
     source: Arc<dyn StatusSource>,
 }
 
@@ -165,11 +177,11 @@ impl Routes {
                 Some(history) => Response::json(200, &history),
                 None => unknown(&id),
             },
-            Route::Control(id, control) => match access::check(self.token.as_ref(), request) {
+            Route::Control(id, control) => match access::check(self.token.read().as_ref(), request) {
                 Ok(()) => self.control(&id, control, request),
                 Err(denied) => deny(&denied),
             },
-            Route::ControlAll(control) => match access::check(self.token.as_ref(), request) {
+            Route::ControlAll(control) => match access::check(self.token.read().as_ref(), request) {
                 Ok(()) => self.control_all(control, request),
                 Err(denied) => deny(&denied),
             },

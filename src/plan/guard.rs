@@ -61,6 +61,11 @@ impl Guard {
         Self { settings, held: HashMap::new(), approved: false }
     }
 
+    /// Other limits, from the next full sync on.
+    pub fn set_settings(&mut self, settings: GuardSettings) {
+        self.settings = settings;
+    }
+
     /// How many deletes are held back.
     pub fn held_back(&self) -> usize {
         self.held.len()

@@ -101,6 +101,14 @@ impl Schedule {
         }
     }
 
+    /// Another interval, from now on: a periodic full sync that would come later comes after it.
+    pub fn set_interval(&mut self, interval: Duration, now: Moment) {
+        self.settings.interval = interval;
+        if let Some((_, due)) = self.due.iter_mut().find(|(cause, _)| *cause == Cause::Periodic) {
+            *due = (*due).min(now + interval);
+        }
+    }
+
     /// A new watch stream is open since `now`; its subscription starts a little later.
     pub fn stream_opened(&mut self, now: Moment, subscribed_after: Duration) {
         self.settled = false;
@@ -282,6 +290,18 @@ mod tests {
         assert_eq!(times, [S(30), S(90), S(210)]);
         schedule.overflowed(S(5000));
         assert!(schedule.take(S(5000)).contains(&Cause::Overflow), "a calm time resets the spacing");
+    }
+
+    #[test]
+    fn a_shorter_interval_counts_from_now_and_a_longer_one_from_the_next_time() {
+        let mut schedule = schedule();
+        schedule.stream_opened(S(0), S(1));
+        run(&mut schedule, Outcome::Ok);
+        run(&mut schedule, Outcome::Ok);
+        schedule.set_interval(S(60), S(20));
+        assert_eq!(schedule.next_due(), Some(S(80)));
+        schedule.set_interval(S(6000), S(30));
+        assert_eq!(schedule.next_due(), Some(S(80)));
     }
 
     #[test]

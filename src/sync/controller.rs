@@ -19,7 +19,7 @@ use crate::coordination::{Coordination, Lock};
 use crate::journal::{DeletePage, DeleteQuery, Journal};
 use crate::model::Cluster;
 use crate::plan::Fingerprinter;
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use crossbeam::select;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,9 +56,16 @@ impl Paused {
     }
 }
 
+/// A new configuration, and new clients if they have to change.
+struct Change {
+    config: Arc<Config>,
+    peers: Option<Peers>,
+}
+
 /// The clusters of this instance.
 pub struct Controller {
-    common: Common,
+    common: Mutex<Arc<Common>>,
+    changes: Sender<Change>,
     coordination: Arc<dyn Coordination>,
     slots: Mutex<BTreeMap<String, Slot>>,
     paused: Mutex<Paused>,
@@ -94,9 +101,11 @@ impl Controller {
         let deletes = Arc::new(Journal::start(config.delete_journal.as_deref())?);
         let fenced = Arc::default();
         let common = Common { config, peers, clock, timings, deletes, fenced, prints };
+        let (changes, changed) = unbounded();
         let (life, alive) = bounded(0);
         let controller = Arc::new(Self {
-            common,
+            common: Mutex::new(Arc::new(common)),
+            changes,
             coordination,
             slots: Mutex::default(),
             paused: Mutex::default(),
@@ -108,12 +117,12 @@ impl Controller {
         let running = Arc::clone(&controller);
         let thread = std::thread::Builder::new().name("controller".to_owned()).spawn(move || {
             let _life = life;
-            running.run(&stopped);
+            running.run(&stopped, &changed);
         })?;
         Ok(ControllerHandle { controller, thread: Some(thread), stop: Some(stop) })
     }
 
-    fn run(&self, stopped: &Receiver<()>) {
+    fn run(&self, stopped: &Receiver<()>, changed: &Receiver<Change>) {
         loop {
             select! {
                 recv(stopped) -> _ => break,
@@ -121,11 +130,55 @@ impl Controller {
                     Ok(clusters) => self.assign(&clusters),
                     Err(_) => break,
                 },
+                recv(changed) -> change => if let Ok(change) = change { self.take_change(change) },
                 default(TICK) => {}
             }
             self.tick();
         }
         self.stop_all();
+    }
+
+    fn common(&self) -> Arc<Common> {
+        Arc::clone(&self.common.lock())
+    }
+
+    /// Another configuration from now on. With `peers` every cluster begins anew with them; without,
+    /// what can change while a cluster runs changes.
+    pub fn reconfigure(&self, config: Arc<Config>, peers: Option<Peers>) {
+        // A controller that has ended needs no configuration.
+        let _ = self.changes.send(Change { config, peers });
+    }
+
+    /// Another limit on requests to the CMDB from now on.
+    pub fn set_qps(&self, qps: u32) {
+        self.common().peers.cmdb.set_qps(qps);
+    }
+
+    /// On the controller's thread, as whatever starts and stops clusters.
+    fn take_change(&self, Change { config, peers }: Change) {
+        let anew = peers.is_some();
+        {
+            let mut common = self.common.lock();
+            let peers = peers.unwrap_or_else(|| common.peers.clone());
+            *common = Arc::new(Common { config: Arc::clone(&config), peers, ..(**common).clone() });
+        }
+        let mut slots = self.slots.lock();
+        let mut leaving = Vec::new();
+        for slot in slots.values_mut() {
+            let Slot::Running(reconciler) = slot else { continue };
+            if !anew {
+                reconciler.adjust(&config);
+                continue;
+            }
+            let why = Some("it begins anew with the new configuration".to_owned());
+            let waiting = Slot::Waiting { cluster: reconciler.cluster_now(), why };
+            if let Slot::Running(mut reconciler) = std::mem::replace(slot, waiting) {
+                reconciler.begin_stop();
+                leaving.push(reconciler);
+            }
+        }
+        drop(slots);
+        self.finish(leaving);
     }
 
     /// Makes the slots match the assigned clusters.
@@ -191,7 +244,7 @@ impl Controller {
                     Lock::Held(fence) => match Reconciler::start(
                         cluster.clone(),
                         fence,
-                        &self.common,
+                        &self.common(),
                         self.paused.lock().holds(id),
                     ) {
                         Ok(reconciler) => {
@@ -231,7 +284,7 @@ impl Controller {
     /// Waits for clusters that are stopping, all together for one grace, and gives their locks back
     /// as soon as nothing of this instance can write for them.
     fn finish(&self, stopping: Vec<Reconciler>) {
-        let deadline = Instant::now() + self.common.config.shutdown_grace + LAST_REQUEST;
+        let deadline = Instant::now() + self.common().config.shutdown_grace + LAST_REQUEST;
         for reconciler in stopping {
             let id = reconciler.cluster().id.clone();
             let writing = reconciler.stop(deadline);
@@ -258,12 +311,14 @@ impl Controller {
 
     /// Every cluster of this instance, by id.
     pub fn clusters(&self) -> Vec<ClusterStatus> {
-        self.slots.lock().values().map(|slot| slot.status(&self.common.config)).collect()
+        let config = Arc::clone(&self.common().config);
+        self.slots.lock().values().map(|slot| slot.status(&config)).collect()
     }
 
     /// One cluster.
     pub fn cluster(&self, id: &str) -> Option<ClusterStatus> {
-        self.slots.lock().get(id).map(|slot| slot.status(&self.common.config))
+        let config = Arc::clone(&self.common().config);
+        self.slots.lock().get(id).map(|slot| slot.status(&config))
     }
 
     /// Refused records of one cluster.
@@ -278,7 +333,7 @@ impl Controller {
     pub fn history(&self, id: &str) -> Option<ClusterHistory> {
         match self.slots.lock().get(id)? {
             Slot::Running(reconciler) => Some(reconciler.history()),
-            Slot::Waiting { .. } => Some(History::default().snapshot(id, self.common.clock)),
+            Slot::Waiting { .. } => Some(History::default().snapshot(id, self.common().clock)),
         }
     }
 
@@ -292,17 +347,17 @@ impl Controller {
 
     /// The last deletes, newest first.
     pub fn deletes(&self) -> Vec<DeletedRecord> {
-        self.common.deletes.last()
+        self.common().deletes.last()
     }
 
     /// One page of the delete journal.
     pub fn delete_page(&self, query: &DeleteQuery) -> DeletePage {
-        self.common.deletes.page(query)
+        self.common().deletes.page(query)
     }
 
     /// What is wrong with the delete journal, in words.
     pub fn journal_problem(&self) -> Option<String> {
-        self.common.deletes.problem()
+        self.common().deletes.problem()
     }
 
     /// Carries out an operator's request.
@@ -387,7 +442,7 @@ impl Controller {
 
     /// Numbers of the clusters, for the metrics.
     pub fn add_numbers(&self, numbers: &mut Numbers) {
-        numbers.writes_refused_by_fence = self.common.fenced.load(Relaxed);
+        numbers.writes_refused_by_fence = self.common().fenced.load(Relaxed);
         for (id, slot) in self.slots.lock().iter() {
             if let Slot::Running(reconciler) = slot {
                 numbers.clusters.insert(id.clone(), reconciler.numbers());

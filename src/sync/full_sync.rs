@@ -76,7 +76,7 @@ impl<'a> FullSync<'a> {
 
     fn refresh_topology(&mut self, now: Moment) {
         let shared = self.shared;
-        let interval = shared.config.modules_refresh_interval;
+        let interval = *shared.modules_refresh.lock();
         match shared.peers.topology.get(shared.cluster.bk_biz_id, interval / 2) {
             Ok(modules) => {
                 self.topology_due = now + interval.mul_f64(0.9 + fastrand::f64() * 0.2);

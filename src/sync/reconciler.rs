@@ -109,6 +109,12 @@ impl Reconciler {
         &self.shared.cluster
     }
 
+    /// The cluster with the previous businesses that are left by now.
+    pub fn cluster_now(&self) -> Cluster {
+        let previous_bk_biz_ids = self.shared.previous_businesses.lock().clone();
+        Cluster { previous_bk_biz_ids, ..self.shared.cluster.clone() }
+    }
+
     /// Ends reading at once and lets the senders finish what is ready, without waiting.
     pub fn begin_stop(&mut self) {
         self.shared.stopping.store(true, Relaxed);
@@ -161,6 +167,15 @@ impl Reconciler {
             self.shared.seeded.store(false, Relaxed);
             self.request(Cause::Recovered);
         }
+    }
+
+    /// Takes over what a new configuration changes without a new beginning.
+    pub fn adjust(&self, config: &Config) {
+        let shared = &self.shared;
+        shared.schedule.lock().set_interval(config.full_sync_interval, shared.clock.now());
+        shared.guard.lock().set_settings(guard_settings(config));
+        *shared.modules_refresh.lock() = config.modules_refresh_interval;
+        shared.sync_wake.wake();
     }
 
     /// Previous businesses found clean since the last call.
@@ -345,11 +360,7 @@ impl Shared {
     ) -> Self {
         let config = &common.config;
         let settings = convert::Settings::from(&**config);
-        let guard = GuardSettings {
-            percent: config.delete_guard_percent,
-            min: config.delete_guard_min,
-            interval: config.full_sync_interval,
-        };
+        let guard = guard_settings(config);
         let schedule = common.timings.schedule(config.full_sync_interval);
         let policy = config.policy_of(&cluster.id);
         Self {
@@ -384,8 +395,17 @@ impl Shared {
             stopping: AtomicBool::new(false),
             stopped,
             policy,
+            modules_refresh: Mutex::new(config.modules_refresh_interval),
             config: Arc::clone(config),
         }
+    }
+}
+
+fn guard_settings(config: &Config) -> GuardSettings {
+    GuardSettings {
+        percent: config.delete_guard_percent,
+        min: config.delete_guard_min,
+        interval: config.full_sync_interval,
     }
 }
 

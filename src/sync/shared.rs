@@ -21,6 +21,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// The peers of the whole instance; clones share connections and limits.
 #[derive(Clone)]
@@ -125,6 +126,8 @@ pub(super) struct Shared {
     pub config: Arc<Config>,
     /// What may be written for this cluster.
     pub policy: SyncPolicy,
+    /// Between two reads of the topology; may change while the cluster runs.
+    pub modules_refresh: Mutex<Duration>,
     pub peers: Peers,
     pub fence: Arc<dyn Fence>,
     pub clock: Clock,

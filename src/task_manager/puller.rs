@@ -45,7 +45,7 @@ impl Puller {
                 pulls.push_back(pulled);
             }
             let _ = wake.try_send(());
-            feed.interval
+            (feed.interval)()
         })?;
         Ok(Self { shared, looker: Mutex::new(looker) })
     }

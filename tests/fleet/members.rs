@@ -50,7 +50,7 @@ impl Clusters {
             let clusters = clusters.0.lock().unwrap().clone();
             Ok(Inventory { clusters, complete: true, problems: Vec::new() })
         });
-        Feed { pull, interval: Duration::from_millis(200), confirmation: Confirmation::Twice }
+        Feed { pull, interval: Box::new(|| Duration::from_millis(200)), confirmation: Confirmation::Twice }
     }
 }
 

@@ -1,0 +1,180 @@
+//! Reads the configuration again while the service runs: on SIGHUP, and when its file, or a file it
+//! names, has changed.
+//!
+//! What can change at run time is put in force; what cannot is named, in the log and as a problem,
+//! for as long as it differs from what runs. A configuration that is not good changes nothing and is
+//! a problem until it is. Knows which keys there are, and of the service only [`Target`].
+
+mod keys;
+
+pub use keys::{Effect, Entry, changed, names};
+
+use crate::config::{Config, Loaded, Sources, TlsFiles};
+use crate::coordination::Looker;
+use crate::logging;
+use crossbeam::channel::never;
+use signal_hook::consts::SIGHUP;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Between two looks at the files and for the signal.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What can be told to change.
+pub trait Target: Send + 'static {
+    /// Puts in force what [`Effect`] says of the changed keys; files whose
+    /// content changed under the same name count as changed.
+    ///
+    /// # Errors
+    /// Why something could not be, in words; the rest is in force.
+    fn apply(&self, config: &Config, effects: &[Effect]) -> Result<(), String>;
+
+    /// Shows what is wrong with the configuration as it is now, or that nothing is.
+    fn show(&self, problem: Option<String>);
+}
+
+/// The thread that looks. Stops when dropped.
+pub struct Reloader {
+    _looker: Looker,
+}
+
+/// What identifies one version of a file; none: it cannot be seen.
+type Version = Option<(u64, u64, i64, i64)>;
+
+struct Looks<T> {
+    sources: Sources,
+    target: T,
+    asked: Arc<AtomicBool>,
+    /// What the service was started with: keys that need a restart are compared with it.
+    started: Config,
+    /// What is in force otherwise.
+    current: Config,
+    seen: BTreeMap<PathBuf, Version>,
+    told: Option<String>,
+}
+
+impl Reloader {
+    /// Starts to look for changes of `config`, which was read from `sources`.
+    ///
+    /// # Errors
+    /// The machine grants no thread or signal.
+    pub fn start(sources: Sources, config: &Config, target: impl Target) -> io::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGHUP, Arc::clone(&asked))?;
+        let seen = versions(&sources, config);
+        let (started, current) = (config.clone(), config.clone());
+        let mut looks = Looks { sources, target, asked, started, current, seen, told: None };
+        let looker = Looker::start("reload", never(), move || {
+            looks.look();
+            LOOK
+        })?;
+        Ok(Self { _looker: looker })
+    }
+}
+
+impl<T: Target> Looks<T> {
+    fn look(&mut self) {
+        let asked = self.asked.swap(false, Relaxed);
+        let seen = versions(&self.sources, &self.current);
+        if asked || seen != self.seen {
+            let changed: Vec<PathBuf> = seen
+                .iter()
+                .filter(|(path, version)| self.seen.get(*path) != Some(version))
+                .map(|(p, _)| p.clone())
+                .collect();
+            self.seen = seen;
+            self.reload(asked, &changed);
+        }
+    }
+
+    /// Reads everything again. `files` are those that changed.
+    fn reload(&mut self, asked: bool, files: &[PathBuf]) {
+        let problem = match Config::load(&self.sources) {
+            Err(problems) => Some(format!(
+                "the new configuration is not in force: {}; correct it, the last good one still holds",
+                problems.to_string().replace('\n', "; ")
+            )),
+            Ok(Loaded { config, .. }) => self.take(config, asked, files),
+        };
+        if problem != self.told {
+            match &problem {
+                Some(problem) => log::warn!("{problem}"),
+                None => log::info!("the configuration is in force as it is"),
+            }
+        }
+        self.target.show(problem.clone());
+        self.told = problem;
+    }
+
+    /// Puts a good configuration in force; what is left to say about it.
+    fn take(&mut self, config: Config, asked: bool, files: &[PathBuf]) -> Option<String> {
+        let changed = changed(&self.current, &config);
+        let mut effects: Vec<Effect> = changed.iter().map(|entry| entry.effect).collect();
+        let touches = |tls: &TlsFiles| paths(tls).any(|path| files.contains(path));
+        if touches(&config.storage_tls) || (asked && self.has_certificates(&config.storage_tls)) {
+            effects.push(Effect::Clusters);
+        }
+        if touches(&config.server_tls) || (asked && self.has_certificates(&config.server_tls)) {
+            effects.push(Effect::StatusService);
+        }
+        logging::set_level(config.v);
+        let applied = self.target.apply(&config, &effects);
+        for effect in [Effect::AtOnce, Effect::Inventory, Effect::Clusters, Effect::StatusService] {
+            let names = names(&changed, effect);
+            if !names.is_empty() {
+                log::info!("configuration: {} changed; {}", names.join(", "), effect.words());
+            }
+        }
+        let new_versions = versions(&self.sources, &config);
+        self.seen = new_versions;
+        self.current = config;
+        let fixed = names(&keys::changed(&self.started, &self.current), Effect::Restart);
+        match (applied, fixed.as_slice()) {
+            (Err(error), _) => Some(format!("a part of the new configuration is not in force: {error}")),
+            (Ok(()), []) => None,
+            (Ok(()), fixed) => Some(format!(
+                "{} changed in the configuration: restart the service to put that in force",
+                fixed.join(", ")
+            )),
+        }
+    }
+
+    fn has_certificates(&self, tls: &TlsFiles) -> bool {
+        *tls != TlsFiles::default()
+    }
+}
+
+impl Effect {
+    fn words(self) -> &'static str {
+        match self {
+            Self::AtOnce => "in force",
+            Self::Inventory => "in force with the next pull of the inventory",
+            Self::Clusters => "every cluster begins anew with it",
+            Self::StatusService => "in force for new connections",
+            Self::Restart => "restart the service to put it in force",
+        }
+    }
+}
+
+fn paths(tls: &TlsFiles) -> impl Iterator<Item = &PathBuf> {
+    [&tls.ca, &tls.cert, &tls.key].into_iter().flatten()
+}
+
+/// The files a configuration comes from, as they are now.
+fn versions(sources: &Sources, config: &Config) -> BTreeMap<PathBuf, Version> {
+    let version = |path: &PathBuf| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+    };
+    let tls = paths(&config.storage_tls).chain(paths(&config.server_tls));
+    let files = sources.file.iter().chain(&config.secret_files).chain(tls);
+    files.map(|path| (path.clone(), version(path))).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! The configuration read again while the service runs: the program itself, its file changed under
+//! it, and SIGHUP.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail by panicking.
+
+#[path = "peer/certificates.rs"]
+mod certificates;
+mod world;
+
+use bcs_bkcmdb_synchronizer::config::TlsFiles;
+use bcs_bkcmdb_synchronizer::http::{Client, HttpError, Method, Options, Request, tls};
+use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+use certificates::Authority;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+use world::pods::pod;
+use world::{BIZ, CLUSTER, PATIENCE, World, wait_until};
+
+/// The program at work with a configuration that can be changed. Killed when dropped.
+struct Program {
+    world: World,
+    directory: TempDir,
+    config: Value,
+    child: Child,
+    address: String,
+}
+
+impl Program {
+    fn start(world: World) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = world.config().clone();
+        let file = directory.path().join("synchronizer.json");
+        fs::write(&file, config.to_string()).unwrap();
+        let log = directory.path().join("log");
+        let child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+            .args(["--config", file.to_str().unwrap()])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut program = Self { world, directory, config, child, address: String::new() };
+        wait_until("it listens", PATIENCE, || {
+            let log = program.log();
+            let address = log.split("status on ").nth(1).and_then(|rest| rest.split(',').next());
+            program.address = address.unwrap_or_default().to_owned();
+            !program.address.is_empty()
+        });
+        program
+    }
+
+    /// Changes keys of the file.
+    fn change(&mut self, keys: Value) {
+        for (key, value) in keys.as_object().unwrap() {
+            self.config[key] = value.clone();
+        }
+        self.write(&self.config.to_string());
+    }
+
+    /// Replaces the file as an editor does.
+    fn write(&self, text: &str) {
+        let file = self.path("synchronizer.json");
+        fs::write(file.with_extension("new"), text).unwrap();
+        fs::rename(file.with_extension("new"), file).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    #[track_caller]
+    fn wait_logged(&self, words: &str) {
+        wait_until(&format!("{words}\n{}", self.log()), PATIENCE, || self.log().contains(words));
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        trusted: Option<TlsFiles>,
+    ) -> Result<(u16, Value), HttpError> {
+        let tls = trusted.map(|files| tls::client_config(&files, false).unwrap());
+        let client = Client::new(&Options { tls, ..Options::default() });
+        let request =
+            Request { method, url, headers, body: None, timeout: Some(PATIENCE), idle_timeout: None };
+        let answer = client.send(&request)?;
+        let status = answer.status;
+        Ok((status, serde_json::from_slice(&answer.bytes(1 << 24)?).unwrap_or_default()))
+    }
+
+    fn status(&self) -> Value {
+        let url = format!("http://{}/api/v1/status", self.address);
+        self.send(Method::Get, &url, &[], None).map(|(_, body)| body).unwrap_or_default()
+    }
+
+    fn cluster(&self, pointer: &str) -> Value {
+        self.status().pointer(&format!("/clusters/0{pointer}")).cloned().unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn wait_cluster(&self, pointer: &str, wanted: Value) {
+        wait_until(&format!("{pointer} {wanted}\n{}", self.log()), PATIENCE, || {
+            self.cluster(pointer) == wanted
+        });
+    }
+
+    fn problems(&self) -> String {
+        self.status()["instance_problems"].to_string()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn start() -> Program {
+    let world = World::single(Generation::New);
+    world.put(pod("web-0", 1));
+    let program = Program::start(world);
+    wait_until("the pod is recorded", PATIENCE, || program.world.cmdb.find(BIZ, "uid-web-0").is_some());
+    program
+}
+
+#[test]
+fn a_changed_policy_holds_without_a_restart_and_back() {
+    let mut program = start();
+    program.change(json!({"sync_policy": "dry-run"}));
+    program.wait_cluster("/sync_policy", json!("dry-run"));
+    program.world.put(pod("web-1", 1));
+    program.wait_cluster("/senders/created", json!(1));
+    assert!(program.world.cmdb.find(BIZ, "uid-web-1").is_none());
+    program.change(json!({"sync_policy": "sync"}));
+    wait_until("it is written", PATIENCE, || program.world.cmdb.find(BIZ, "uid-web-1").is_some());
+    program.wait_logged("configuration: sync_policy changed; every cluster begins anew with it");
+}
+
+#[test]
+fn level_intervals_limits_and_clusters_change_while_the_watch_goes_on() {
+    let mut program = start();
+    program.change(json!({"v": 4, "cmdb_qps": 500, "full_sync_interval": 10, "delete_guard_min": 1}));
+    program.wait_logged("DEBUG");
+    program.wait_logged("in force");
+    let before = program.cluster("/full_sync/count").as_u64().unwrap();
+    wait_until("the new interval holds", PATIENCE, || {
+        program.cluster("/full_sync/count").as_u64().is_some_and(|count| count > before)
+    });
+    assert_eq!(program.cluster("/watch/reconnects"), json!(0), "nothing was interrupted");
+    program.change(json!({"exclude_clusters": [CLUSTER]}));
+    program.wait_cluster("", Value::Null);
+}
+
+#[test]
+fn another_task_file_is_followed() {
+    let mut program = start();
+    let file = program.path("others.json");
+    fs::write(&file, json!([{"projectid": "p", "clusterid": "BCS-K8S-7", "bk_biz_id": 2}]).to_string())
+        .unwrap();
+    program.change(json!({"task_file": file}));
+    program.wait_cluster("/cluster_id", json!("BCS-K8S-7"));
+}
+
+#[test]
+fn a_broken_file_leaves_the_old_one_in_force_and_is_a_problem_until_it_is_good() {
+    let mut program = start();
+    program.write("{\"cmdb_user\": 7,");
+    wait_until("the problem shows", PATIENCE, || program.problems().contains("is not in force"));
+    program.world.put(pod("web-1", 1));
+    wait_until("it is written", PATIENCE, || program.world.cmdb.find(BIZ, "uid-web-1").is_some());
+    program.change(json!({}));
+    wait_until("the problem is over", PATIENCE, || program.problems() == "[]");
+    assert_eq!(program.log().matches("is not in force").count(), 1, "told once");
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    let mut program = start();
+    program.change(json!({"port": 1, "reassign_delay": 99, "v": 4}));
+    wait_until("it is named", PATIENCE, || {
+        program.problems().contains("port, reassign_delay changed in the configuration: restart the service")
+    });
+    program.wait_logged("DEBUG");
+}
+
+#[test]
+fn sighup_reads_again_and_does_not_end_the_service() {
+    let program = start();
+    program.write(&json!({"unknown": 1}).to_string());
+    let pid = program.child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    wait_until("the problem shows", PATIENCE, || program.problems().contains("unknown"));
+}
+
+#[test]
+fn certificate_and_token_of_the_status_service_are_renewed() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let authorities = [Authority::new("first"), Authority::new("second")];
+    let install = |authority: &Authority| {
+        let issued = authority.issue("status");
+        for (name, file) in [("key", issued.key.unwrap()), ("cert", issued.cert.unwrap())] {
+            fs::copy(file, at("new")).unwrap();
+            fs::rename(at("new"), at(name)).unwrap();
+        }
+    };
+    install(&authorities[0]);
+    fs::write(at("token"), "first-token").unwrap();
+    let keys = json!({"server_cert_file": at("cert"), "server_key_file": at("key"), "admin_token_file": at("token")});
+    let program = Program::start(World::single(Generation::New).with(keys));
+    let url = format!("https://{}/api/v1/sync", program.address);
+    let post = |token: &str, authority: usize| {
+        let header = format!("Bearer {token}");
+        let trusted = authorities[authority].trusting(TlsFiles::default());
+        program
+            .send(Method::Post, &url, &[("Authorization", &header)], Some(trusted))
+            .map(|(status, _)| status)
+            .ok()
+    };
+    assert_eq!((post("first-token", 0), post("first-token", 1)), (Some(202), None));
+    install(&authorities[1]);
+    fs::write(at("token"), "second-token").unwrap();
+    wait_until("both are new", PATIENCE, || post("second-token", 1) == Some(202));
+    assert_eq!((post("first-token", 1), post("second-token", 0)), (Some(401), None));
+}
