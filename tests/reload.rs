@@ -5,124 +5,19 @@
 
 #[path = "peer/certificates.rs"]
 mod certificates;
+mod program;
 mod world;
 
 use bcs_bkcmdb_synchronizer::config::TlsFiles;
-use bcs_bkcmdb_synchronizer::http::{Client, HttpError, Method, Options, Request, tls};
+use bcs_bkcmdb_synchronizer::http::Method;
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use certificates::Authority;
+use program::Program;
 use serde_json::{Value, json};
-use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use tempfile::TempDir;
+use std::fs;
+use std::process::Command;
 use world::pods::pod;
 use world::{BIZ, CLUSTER, PATIENCE, World, wait_until};
-
-/// The program at work with a configuration that can be changed. Killed when dropped.
-struct Program {
-    world: World,
-    directory: TempDir,
-    config: Value,
-    child: Child,
-    address: String,
-}
-
-impl Program {
-    fn start(world: World) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = world.config().clone();
-        let file = directory.path().join("synchronizer.json");
-        fs::write(&file, config.to_string()).unwrap();
-        let log = directory.path().join("log");
-        let child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
-            .args(["--config", file.to_str().unwrap()])
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut program = Self { world, directory, config, child, address: String::new() };
-        wait_until("it listens", PATIENCE, || {
-            let log = program.log();
-            let address = log.split("status on ").nth(1).and_then(|rest| rest.split(',').next());
-            program.address = address.unwrap_or_default().to_owned();
-            !program.address.is_empty()
-        });
-        program
-    }
-
-    /// Changes keys of the file.
-    fn change(&mut self, keys: Value) {
-        for (key, value) in keys.as_object().unwrap() {
-            self.config[key] = value.clone();
-        }
-        self.write(&self.config.to_string());
-    }
-
-    /// Replaces the file as an editor does.
-    fn write(&self, text: &str) {
-        let file = self.path("synchronizer.json");
-        fs::write(file.with_extension("new"), text).unwrap();
-        fs::rename(file.with_extension("new"), file).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap()
-    }
-
-    #[track_caller]
-    fn wait_logged(&self, words: &str) {
-        wait_until(&format!("{words}\n{}", self.log()), PATIENCE, || self.log().contains(words));
-    }
-
-    fn send(
-        &self,
-        method: Method,
-        url: &str,
-        headers: &[(&str, &str)],
-        trusted: Option<TlsFiles>,
-    ) -> Result<(u16, Value), HttpError> {
-        let tls = trusted.map(|files| tls::client_config(&files, false).unwrap());
-        let client = Client::new(&Options { tls, ..Options::default() });
-        let request =
-            Request { method, url, headers, body: None, timeout: Some(PATIENCE), idle_timeout: None };
-        let answer = client.send(&request)?;
-        let status = answer.status;
-        Ok((status, serde_json::from_slice(&answer.bytes(1 << 24)?).unwrap_or_default()))
-    }
-
-    fn status(&self) -> Value {
-        let url = format!("http://{}/api/v1/status", self.address);
-        self.send(Method::Get, &url, &[], None).map(|(_, body)| body).unwrap_or_default()
-    }
-
-    fn cluster(&self, pointer: &str) -> Value {
-        self.status().pointer(&format!("/clusters/0{pointer}")).cloned().unwrap_or_default()
-    }
-
-    #[track_caller]
-    fn wait_cluster(&self, pointer: &str, wanted: Value) {
-        wait_until(&format!("{pointer} {wanted}\n{}", self.log()), PATIENCE, || {
-            self.cluster(pointer) == wanted
-        });
-    }
-
-    fn problems(&self) -> String {
-        self.status()["instance_problems"].to_string()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
 
 fn start() -> Program {
     let world = World::single(Generation::New);
