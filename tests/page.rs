@@ -259,7 +259,15 @@ fn thousand() -> Arc<Fake> {
     let message = "</p><img src=x onerror=alert(1)><script>alert(2)</script>";
     nasty.problems.push(ProblemStatus { kind: "of_a_later_release", message: message.into() });
     clusters.push(nasty);
-    Arc::new(Fake::new(clusters))
+    let ids: Vec<&str> = clusters.iter().map(|cluster| cluster.cluster_id.as_str()).collect();
+    let worker = |instance: &str, alive: bool, version: &str, clusters: &[&str]| json!({"instance": instance, "alive": alive, "version": version, "clusters": clusters});
+    let workers = [
+        worker("127.0.0.1:8080", true, "1.2.3", &ids),
+        worker("10.0.0.2:8080", false, "", &["BCS-K8S-70000"]),
+    ];
+    let assignment = json!({"master": "127.0.0.1:8080", "workers": workers, "unassigned": ["BCS-K8S-80000"],
+        "left": ["BCS-K8S-90000"]});
+    Arc::new(Fake { assignment, ..Fake::new(clusters) })
 }
 
 fn serve(source: &Arc<Fake>, token: Option<&str>) -> (StatusServer, String) {
@@ -284,7 +292,7 @@ fn a_thousand_clusters_are_sorted_and_filtered_without_a_wait() {
     let (_server, address) = serve(&source, None);
     let browser = open("en", &address);
     assert_eq!((browser.count("#rows tr"), browser.text("#shown").as_str()), (1000, "1,000 of 1,000"));
-    assert_eq!(browser.count(".problem"), 4, "one entry per kind, however many clusters");
+    assert_eq!(browser.count(".problem"), 7, "one entry per kind, however many clusters");
     assert!(browser.text("[data-kind=full_sync]").contains("100 clusters"));
     pictures(&browser, "thousand");
     let sort = cost(&browser, "document.querySelector('th[data-key=storage] button').click()");
@@ -299,6 +307,34 @@ fn a_thousand_clusters_are_sorted_and_filtered_without_a_wait() {
     assert_eq!(browser.count("#rows tr"), 100, "those of one problem");
     browser.click("#kind");
     assert_eq!(browser.count("#rows tr"), 1000);
+    quiet(&browser);
+}
+
+#[test]
+fn the_instances_show_who_holds_what_and_who_is_gone() {
+    let source = thousand();
+    let (_server, address) = serve(&source, None);
+    let browser = open("en", &address);
+    browser.wait("both instances", "document.querySelectorAll('#instances tbody tr').length === 2");
+    let text = browser.text("#instances");
+    for words in
+        ["127.0.0.1:8080 (this one)", "master", "1,000 clusters", "10.0.0.2:8080", "gone", "BCS-K8S-70000"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    for (kind, words) in
+        [("worker_gone", "10.0.0.2:8080"), ("unassigned", "BCS-K8S-80000"), ("left", "BCS-K8S-90000")]
+    {
+        assert!(browser.text(&format!("[data-kind={kind}]")).contains(words), "{kind}");
+    }
+    browser.click("#instances summary");
+    browser.wait("all names", "document.querySelectorAll('#instances details a').length === 1000");
+    // A cluster of another instance has no page here, but the page knows where it is.
+    browser.run("location.hash = '#/clusters/BCS-K8S-70000'");
+    browser.wait(
+        "its place",
+        "document.querySelector('#cluster-problems').innerText.includes('10.0.0.2:8080 has it')",
+    );
     quiet(&browser);
 }
 

@@ -13,6 +13,8 @@ pub const NASTY: &str = "<script>\"\\";
 pub struct Fake {
     pub ok: bool,
     pub clusters: Vec<ClusterStatus>,
+    /// Who does what.
+    pub assignment: Value,
     /// What was asked for.
     pub controls: Mutex<Vec<(String, Control)>>,
 }
@@ -20,7 +22,8 @@ pub struct Fake {
 impl Fake {
     /// A state with these clusters, all of it well.
     pub fn new(clusters: Vec<ClusterStatus>) -> Self {
-        Self { ok: true, clusters, controls: Mutex::default() }
+        let assignment = json!({"master": null, "workers": [], "unassigned": [], "left": []});
+        Self { ok: true, clusters, assignment, controls: Mutex::default() }
     }
 }
 
@@ -123,7 +126,7 @@ impl StatusSource for Fake {
     }
 
     fn assignment(&self) -> Value {
-        json!({"master": null, "workers": [], "unassigned": [], "left": []})
+        self.assignment.clone()
     }
 
     fn health(&self) -> Health {
