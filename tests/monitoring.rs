@@ -3,12 +3,13 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests fail by panicking.
 
+mod container;
 mod prometheus;
 mod world;
 
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use prometheus::{Prometheus, promtool};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,9 @@ fn check_lint(scrape: &str) {
 fn promtool_has_nothing_to_say_about_the_metrics() {
     let world = at_work();
     check_lint(&scrape(metric_addr(&world)));
+    let server = container::Server::start(json!({}));
+    server.caller.create(2, &container::pod("web-0"));
+    check_lint(&scrape(server.server.as_ref().unwrap().metric_addr()));
 }
 
 #[test]
