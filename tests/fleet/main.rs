@@ -10,6 +10,7 @@
 mod assignment;
 mod author;
 mod churn;
+mod commands;
 mod cut_off;
 mod inventory;
 mod members;
