@@ -6,6 +6,7 @@
 //! cargo bench --bench load -- --short                the same scenarios, smaller, 1 minute
 //! cargo bench --bench load -- events ledger          some of them
 //! cargo bench --bench load -- --write FILE           as Markdown into FILE too
+//! cargo bench --bench load -- --program FILE         another build of the program, to compare
 //! ```
 //! The peers check nothing and keep little, so that they are never what is measured; `control` shows
 //! how much they can do. The exit code is 1 if a figure misses what it should reach.
@@ -24,6 +25,7 @@ mod storage;
 mod writers;
 
 use report::Section;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A scenario: its name and what it finds, in a shorter form if asked.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "--short" => short = true,
             "--write" => file = arguments.next(),
+            "--program" => arguments.next().map(PathBuf::from).into_iter().for_each(program::measure),
             // `cargo bench` passes this one.
             "--bench" => {}
             name => names.push(name.to_owned()),

@@ -1,7 +1,7 @@
 //! Parts of the program inside this process: reading a listing, what the ledger takes, the binary.
 
 use super::document::{Pod, Templates, cluster_id, converter};
-use super::program::PROGRAM;
+use super::program::program;
 use super::report::Reach::{AtLeast, AtMost, Told};
 use super::report::{Figure, Section};
 use super::storage::Storage;
@@ -115,7 +115,7 @@ fn resident() -> u64 {
 
 /// The file that is shipped.
 pub fn binary() -> Section {
-    let size = fs::metadata(PROGRAM).expect("the program was built").len() as f64 / 1e6;
+    let size = fs::metadata(program()).expect("the program was built").len() as f64 / 1e6;
     Section {
         title: "Release binary".to_owned(),
         figures: vec![Figure::new("stripped", size, "MB", AtMost(12.0))],

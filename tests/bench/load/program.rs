@@ -5,12 +5,14 @@ use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, Request};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The release program itself.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer");
+/// The program: the one that was built with this benchmark, or another build to compare with.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 /// Linux counts the time of processes in hundredths of a second.
 const TICK: Duration = Duration::from_millis(10);
 /// How long anything may take before the measurement is given up.
@@ -38,6 +40,17 @@ pub struct Usage {
     pub threads: u64,
 }
 
+/// Measures another build of the program.
+pub fn measure(program: PathBuf) {
+    // Said once, before anything is measured.
+    let _ = PROGRAM.set(program);
+}
+
+/// The file of the program that is measured.
+pub fn program() -> &'static Path {
+    PROGRAM.get_or_init(|| env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer").into())
+}
+
 impl Program {
     /// Starts it for `clusters` clusters of these peers; `keys` are further configuration keys.
     pub fn start(storage: SocketAddr, cmdb: SocketAddr, clusters: u32, keys: &Value) -> Self {
@@ -60,7 +73,7 @@ impl Program {
         fs::write(&file, config.to_string()).expect("a writable temporary directory");
         let log = fs::File::create(directory.path().join("log")).expect("a writable temporary directory");
         let started = Instant::now();
-        let child = Command::new(PROGRAM)
+        let child = Command::new(program())
             .arg("--config")
             .arg(file)
             .stdout(Stdio::null())
