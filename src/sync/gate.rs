@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Events per turn: the gate is free for a full sync after at most so many.
 const TURN: usize = 256;
+/// An idle gate looks around after this time at the latest.
+const LOOK: Duration = Duration::from_secs(5);
 /// Events whose shard has no room are looked at again after this time.
 const NO_ROOM: Duration = Duration::from_millis(20);
 
@@ -22,7 +24,7 @@ pub(super) fn run(shared: &Shared) {
         select! {
             recv(shared.stopped) -> _ => return,
             recv(shared.gate_wake.receiver) -> _ => {}
-            default(if shared.events.lock().is_empty() { Duration::from_secs(1) } else { NO_ROOM }) => {}
+            default(if shared.events.lock().is_empty() { LOOK } else { NO_ROOM }) => {}
         }
         while !shared.stopping() && turn(shared) {}
     }

@@ -21,6 +21,7 @@ mod problems;
 mod reconciler;
 mod run;
 mod sender;
+mod shard;
 mod shared;
 pub mod snapshot;
 mod stats;

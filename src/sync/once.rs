@@ -7,7 +7,6 @@ use super::clock::Clock;
 use super::gate;
 use super::reconciler::{Common, join_until, spawn};
 use super::run::{Run, SyncError};
-use super::sender::SenderShard;
 use super::shared::{Peers, Shared};
 use super::timings::Timings;
 use crate::cmdb::CmdbError;
@@ -19,7 +18,6 @@ use crossbeam::channel::bounded;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Between two looks at what is left to write.
@@ -91,32 +89,17 @@ impl Once {
         on_progress: &mut dyn FnMut(OnceProgress),
     ) -> io::Result<OnceReport> {
         let (stop, stopped) = bounded(0);
-        let shared = Arc::new(Shared::new(cluster, fence, &self.common, stopped));
-        let (mut senders, mut readers) = (Vec::new(), Vec::new());
-        let spawned = spawn_all(&shared, &mut senders, &mut readers);
-        let result = spawned.map(|()| work(&shared, approve_deletes, on_progress));
+        let shared = Shared::start(cluster, fence, &self.common, stopped);
+        let gated = Arc::clone(&shared);
+        let gate = spawn(&format!("gate {}", shared.cluster.id), move || gate::run(&gated))?;
+        let report = work(&shared, approve_deletes, on_progress);
         shared.stopping.store(true, Relaxed);
         drop(stop);
         let grace = self.common.config.shutdown_grace;
-        join_until(&mut senders, Instant::now() + grace, &shared.cluster.id);
-        join_until(&mut readers, Instant::now() + GATE_GRACE, &shared.cluster.id);
-        result
+        join_until(&mut shared.take_senders(), Instant::now() + grace, &shared.cluster.id);
+        join_until(&mut vec![gate], Instant::now() + GATE_GRACE, &shared.cluster.id);
+        Ok(report)
     }
-}
-
-fn spawn_all(
-    shared: &Arc<Shared>,
-    senders: &mut Vec<JoinHandle<()>>,
-    readers: &mut Vec<JoinHandle<()>>,
-) -> io::Result<()> {
-    let id = &shared.cluster.id;
-    for number in 0..shared.shards.len() {
-        let shared = Arc::clone(shared);
-        senders.push(spawn(&format!("send{number} {id}"), move || SenderShard::new(&shared, number).run())?);
-    }
-    let gated = Arc::clone(shared);
-    readers.push(spawn(&format!("gate {id}"), move || gate::run(&gated))?);
-    Ok(())
 }
 
 fn work(shared: &Shared, approve_deletes: bool, on_progress: &mut dyn FnMut(OnceProgress)) -> OnceReport {
@@ -186,8 +169,7 @@ fn full_sync(
 impl Shared {
     /// Whether every shard says that nothing is left, after all that was sent to it before.
     fn is_idle(&self) -> bool {
-        let flushed: Vec<_> = self.shards.iter().map(|shard| shard.flush()).collect();
-        flushed.iter().all(|flushed| flushed.recv_timeout(FLUSH).is_ok())
+        self.flush().iter().all(|flushed| flushed.recv_timeout(FLUSH).is_ok())
             && self.events.lock().is_empty()
             && self.shards.iter().all(|shard| shard.queued() == 0)
     }

@@ -13,8 +13,8 @@ use super::history::History;
 use super::mute::MuteCheck;
 use super::numbers::{ClusterNumbers, Histogram};
 use super::problems::Problems;
-use super::sender::SenderShard;
-use super::shared::{CurrentModules, Peers, Shared, Wake, shards};
+use super::shard::{Shard, shards};
+use super::shared::{CurrentModules, Peers, Shared, Wake};
 use super::snapshot::{
     ClusterHistory, ClusterState, ClusterStatus, Control, FullSyncStatus, HeldBackDelete, InvalidDocument,
     PodCounts, RejectedRecord, SenderStatus, WatchStatus,
@@ -49,9 +49,9 @@ pub(super) struct Reconciler {
     shared: Arc<Shared>,
     control: Arc<WatchControl>,
     readers: Vec<JoinHandle<()>>,
+    /// Senders that were still in a request when the time for stopping was over.
     senders: Vec<JoinHandle<()>>,
     stop: Option<Sender<()>>,
-    seed_threads: usize,
 }
 
 /// What reconcilers of one instance have in common.
@@ -67,20 +67,20 @@ pub(super) struct Common {
 }
 
 impl Reconciler {
-    /// Starts every thread of a cluster, which writes nothing before it is resumed if it is `paused`.
+    /// Starts the threads of a cluster that read; those that write come with their work. A `paused`
+    /// one writes nothing before it is resumed.
     ///
     /// # Errors
     /// The machine grants no further thread; those already started are stopped again.
     pub fn start(cluster: Cluster, fence: Arc<dyn Fence>, common: &Common, paused: bool) -> io::Result<Self> {
         let (stop, stopped) = bounded(0);
-        let shared = Arc::new(Shared::new(cluster, fence, common, stopped));
+        let shared = Shared::start(cluster, fence, common, stopped);
         shared.paused.store(paused, Relaxed);
         let mut reconciler = Self {
             control: Arc::new(WatchControl::default()),
             readers: Vec::new(),
             senders: Vec::new(),
             stop: Some(stop),
-            seed_threads: shared.shards.len() + 3,
             shared,
         };
         reconciler.spawn_all()?;
@@ -88,11 +88,6 @@ impl Reconciler {
     }
 
     fn spawn_all(&mut self) -> io::Result<()> {
-        for number in 0..self.shared.shards.len() {
-            let shared = Arc::clone(&self.shared);
-            let run = move || SenderShard::new(&shared, number).run();
-            self.senders.push(spawn(&format!("send{number} {}", self.shared.cluster.id), run)?);
-        }
         let shared = Arc::clone(&self.shared);
         self.readers.push(spawn(&format!("gate {}", shared.cluster.id), move || gate::run(&shared))?);
         let (shared, control) = (Arc::clone(&self.shared), Arc::clone(&self.control));
@@ -132,15 +127,15 @@ impl Reconciler {
 
     fn finish(&mut self, deadline: Instant) {
         self.begin_stop();
+        self.senders.append(&mut self.shared.take_senders());
         join_until(&mut self.senders, deadline, &self.shared.cluster.id);
         join_until(&mut self.readers, Instant::now() + READERS_GRACE, &self.shared.cluster.id);
     }
 
-    /// Whether every thread lives.
+    /// Whether every thread lives that must.
     pub fn is_whole(&self) -> bool {
-        let alive =
-            |threads: &[JoinHandle<()>]| threads.iter().filter(|thread| !thread.is_finished()).count();
-        self.shared.stopping() || alive(&self.readers) + alive(&self.senders) == self.seed_threads
+        let dead = || self.readers.iter().any(JoinHandle::is_finished);
+        self.shared.stopping() || !dead() && !self.shared.shards.iter().any(Shard::has_died)
     }
 
     /// Whether a first full sync had an outcome, good or bad.
@@ -352,18 +347,19 @@ impl Drop for Reconciler {
 }
 
 impl Shared {
-    pub(super) fn new(
+    pub(super) fn start(
         cluster: Cluster,
         fence: Arc<dyn Fence>,
         common: &Common,
         stopped: crossbeam::channel::Receiver<()>,
-    ) -> Self {
+    ) -> Arc<Self> {
         let config = &common.config;
         let settings = convert::Settings::from(&**config);
         let guard = guard_settings(config);
         let schedule = common.timings.schedule(config.full_sync_interval);
         let policy = config.policy_of(&cluster.id);
-        Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             converter: Converter::new(cluster.kind, settings),
             problems: Problems::new(&cluster.id),
             documents: Documents::default(),
@@ -397,7 +393,7 @@ impl Shared {
             policy,
             modules_refresh: Mutex::new(config.modules_refresh_interval),
             config: Arc::clone(config),
-        }
+        })
     }
 }
 

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// How long the senders may take to become idle; a CMDB that hangs fails the listing anyway.
 const FLUSH: Duration = Duration::from_secs(60);
+/// How long a listing's place at the storage is kept for the writes that follow from it.
+const WRITTEN: Duration = Duration::from_secs(5);
 /// How long a shard may make no progress while a full sync hands over.
 const HAND_OVER: Duration = Duration::from_secs(60);
 /// How often a full sync looks whether a shard has room.
@@ -60,7 +62,7 @@ impl<'a> Run<'a> {
         Self { shared, modules, buffers, stream, created: 0, updated: 0, invalid: 0 }
     }
 
-    /// The whole of it, under the gate; returns how many deletes are held back.
+    /// The whole of it; returns how many deletes are held back.
     pub fn all(&mut self, causes: &[Cause]) -> Result<usize, SyncError> {
         let shared = self.shared;
         let mut listing = shared.peers.storage.listing(
@@ -68,10 +70,21 @@ impl<'a> Run<'a> {
             shared.cluster.kind,
             shared.converter.projection(),
         )?;
+        let held_back = self.compare_all(&mut listing, causes)?;
+        // Its place at the storage is given back once this cluster's records are on their way: else
+        // those of all clusters would wait in memory for the CMDB at the same time.
+        self.flush_senders(WRITTEN)?;
+        drop(listing);
+        Ok(held_back)
+    }
+
+    /// Both listings, and what follows from them, under the gate.
+    fn compare_all(&mut self, listing: &mut Listing, causes: &[Cause]) -> Result<usize, SyncError> {
+        let shared = self.shared;
         let _gate = shared.gate.lock();
-        self.flush_senders()?;
+        self.flush_senders(FLUSH)?;
         self.list_cmdb()?;
-        let listed = self.list_storage(&mut listing);
+        let listed = self.list_storage(listing);
         let held_back = match listed {
             Ok(()) => self.missing(causes),
             Err(error) => Err(error),
@@ -117,9 +130,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn flush_senders(&self) -> Result<(), SyncError> {
-        let deadline = self.shared.clock.instant(self.shared.clock.now() + FLUSH);
-        for flushed in self.shared.shards.iter().map(|shard| shard.flush()).collect::<Vec<_>>() {
+    /// Waits until the senders have nothing to do now, for so long at most.
+    fn flush_senders(&self, most: Duration) -> Result<(), SyncError> {
+        let deadline = self.shared.clock.instant(self.shared.clock.now() + most);
+        for flushed in self.shared.flush() {
             select! {
                 recv(flushed) -> _ => {}
                 recv(self.shared.stopped) -> _ => return Err(SyncError::Stopped),
@@ -274,7 +288,7 @@ impl<'a> Run<'a> {
                 _ => {}
             }
         }
-        shard.send(orders);
+        self.shared.send(number, orders);
         Ok(())
     }
 

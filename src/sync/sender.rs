@@ -23,9 +23,11 @@ use std::time::{Duration, Instant};
 /// Records kept in memory for parked jobs, per shard: 64 × about 3 KB.
 const PARKED_RECORDS: usize = 64;
 /// A sleeping shard looks around after this time at the latest.
-const IDLE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(5);
 /// A paused shard looks after this time whether it may go on.
 const PAUSED: Duration = Duration::from_millis(200);
+/// A shard without work gives its thread back after this time: starting one costs 50 µs.
+const LINGER: Duration = Duration::from_secs(1);
 /// A topology this young is not read again because a module was refused.
 const TOPOLOGY_YOUNG: Duration = Duration::from_secs(5);
 
@@ -53,7 +55,8 @@ impl<'a> SenderShard<'a> {
         Self { shared, number, lane, prints, drain_until: None }
     }
 
-    /// Works until the cluster stops and what is ready is written, or the grace is over.
+    /// Works until nothing was to be done for a while, or the cluster stops and what is ready is
+    /// written or the grace is over.
     pub fn run(mut self) {
         loop {
             self.take_messages();
@@ -63,7 +66,10 @@ impl<'a> SenderShard<'a> {
             if self.shared.paused() {
                 // A full sync that waits for this shard must not, and ends.
                 self.answer_flushes();
-                self.sleep(Some(self.shared.clock.now() + PAUSED));
+                let look = self.shared.clock.now() + PAUSED;
+                if self.sleep(Some(look)) && self.shared.shards[self.number].may_end() {
+                    return;
+                }
                 continue;
             }
             let now = self.shared.clock.now();
@@ -82,7 +88,9 @@ impl<'a> SenderShard<'a> {
                     if self.drain_until.is_some() {
                         return;
                     }
-                    self.sleep(until);
+                    if self.sleep(until) && self.shared.shards[self.number].may_end() {
+                        return;
+                    }
                 }
                 Step::Hint(order) => self.shared.push_hint(order),
                 step => self.carry_out(step),
@@ -134,9 +142,12 @@ impl<'a> SenderShard<'a> {
         Instant::now() >= *self.drain_until.get_or_insert_with(|| Instant::now() + grace)
     }
 
-    fn sleep(&mut self, until: Option<Duration>) {
+    /// Waits for something to do; whether there was nothing for so long that the thread may end.
+    fn sleep(&mut self, until: Option<Duration>) -> bool {
         let now = self.shared.clock.now();
-        let wait = until.map_or(IDLE, |until| until.saturating_sub(now).min(IDLE));
+        let idle = self.lane.is_empty();
+        let most = if idle { LINGER } else { LOOK };
+        let wait = until.map_or(most, |until| until.saturating_sub(now).min(most));
         let shard = &self.shared.shards[self.number];
         // A lane without room lets the orders wait where they are bounded.
         let never = crossbeam::channel::never();
@@ -145,8 +156,9 @@ impl<'a> SenderShard<'a> {
             recv(orders) -> orders => if let Ok(orders) = orders { self.hear(orders) },
             recv(shard.flush_wake.receiver) -> _ => {}
             recv(self.shared.stopped) -> _ => {}
-            default(wait) => {}
+            default(wait) => return idle,
         }
+        false
     }
 
     fn carry_out(&mut self, step: Step) {

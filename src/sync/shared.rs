@@ -9,6 +9,7 @@ use super::history::History;
 use super::mute::MuteCheck;
 use super::numbers::Histogram;
 use super::problems::{Problem, Problems};
+use super::shard::Shard;
 use super::stats::Stats;
 use crate::cmdb::{self, TopologyCache};
 use crate::config::{Config, SyncPolicy};
@@ -17,10 +18,10 @@ use crate::journal::Journal;
 use crate::model::{Cluster, DeletedPod, Fence, Modules, Observation};
 use crate::plan::{EventQueue, Guard, Ledger, Order, Pushed, Schedule};
 use crate::storage;
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// The peers of the whole instance; clones share connections and limits.
@@ -57,71 +58,10 @@ impl Wake {
     }
 }
 
-/// The way to a sender shard. Unbounded as a channel; its producers, who hold the gate, keep it
-/// within [`Shard::room`].
-pub(super) struct Shard {
-    sender: Sender<Vec<Order>>,
-    /// Work, in order.
-    pub receiver: Receiver<Vec<Order>>,
-    flush_sender: Sender<Sender<()>>,
-    /// Who wants a sign once nothing is left that could be done now.
-    pub flushes: Receiver<Sender<()>>,
-    pub flush_wake: Wake,
-    /// Orders on their way to the shard.
-    waiting: AtomicUsize,
-    /// Uuids the shard works on.
-    pub open: AtomicUsize,
-    limit: usize,
-}
-
-impl Shard {
-    fn new(limit: usize) -> Self {
-        let (sender, receiver) = unbounded();
-        let (flush_sender, flushes) = unbounded();
-        let flush_wake = Wake::new();
-        Self {
-            sender,
-            receiver,
-            flush_sender,
-            flushes,
-            flush_wake,
-            waiting: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
-            limit,
-        }
-    }
-
-    /// Whether further work may be sent.
-    pub fn has_room(&self) -> bool {
-        self.waiting.load(Relaxed) < self.limit
-    }
-
-    /// Uuids that wait or are worked on.
-    pub fn queued(&self) -> usize {
-        self.waiting.load(Relaxed) + self.open.load(Relaxed)
-    }
-
-    pub fn send(&self, orders: Vec<Order>) {
-        self.waiting.fetch_add(orders.len(), Relaxed);
-        // A shard that has stopped needs no orders: the ledger goes with it.
-        let _ = self.sender.send(orders);
-    }
-
-    pub fn received(&self, orders: usize) {
-        self.waiting.fetch_sub(orders, Relaxed);
-    }
-
-    /// Asks for a sign once nothing is left to do now.
-    pub fn flush(&self) -> Receiver<()> {
-        let (done, flushed) = bounded(1);
-        let _ = self.flush_sender.send(done);
-        self.flush_wake.wake();
-        flushed
-    }
-}
-
 /// Everything of one cluster.
 pub(super) struct Shared {
+    /// Itself, for threads that are started when they are needed.
+    pub me: Weak<Self>,
     pub cluster: Cluster,
     pub config: Arc<Config>,
     /// What may be written for this cluster.
@@ -229,9 +169,9 @@ impl Shared {
         for order in orders {
             split[order.shard(self.shards.len())].push(order);
         }
-        for (shard, orders) in self.shards.iter().zip(split) {
+        for (number, orders) in split.into_iter().enumerate() {
             if !orders.is_empty() {
-                shard.send(orders);
+                self.send(number, orders);
             }
         }
     }
@@ -256,10 +196,4 @@ impl Shared {
             self.sync_wake.wake();
         }
     }
-}
-
-/// The shards of a cluster; each holds at most so many orders, in two full create-many calls.
-pub(super) fn shards(config: &Config) -> Vec<Shard> {
-    let limit = config.cmdb_batch_size.max(1) * 2;
-    (0..config.senders_per_cluster.max(1)).map(|_| Shard::new(limit)).collect()
 }
