@@ -175,7 +175,7 @@ fn fetch(url: &str) -> Value {
 
 /// A Pod of 6 KB, as the ones of real clusters: two containers, an environment, conditions, and
 /// what the API server remembers about who set which field.
-fn pod() -> Value {
+pub fn pod() -> Value {
     let container = |name: &str| {
         json!({"name": name, "image": format!("registry.local/shop/{name}:1.0.7"),
             "env": (0..12).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("the value of setting {n}")}))
