@@ -2,10 +2,11 @@
 //! with peers of its own in this process.
 //!
 //! ```text
-//! cargo bench --bench load                           everything, 6 minutes
+//! cargo bench --bench load                           everything, 5 minutes
 //! cargo bench --bench load -- --short                the same scenarios, smaller, 1 minute
 //! cargo bench --bench load -- events ledger          some of them
-//! cargo bench --bench load -- --write FILE           as Markdown into FILE too
+//! cargo bench --bench load -- --write FILE           as Markdown into FILE too, in
+//!                                                    place of the last run
 //! cargo bench --bench load -- --program FILE         another build of the program, to compare
 //! ```
 //! The peers check nothing and keep little, so that they are never what is measured; `control` shows
@@ -67,8 +68,7 @@ fn main() -> ExitCode {
         }
     }
     if let Some(file) = file {
-        let text: Vec<String> = sections.iter().map(Section::markdown).collect();
-        std::fs::write(&file, text.join("\n")).expect("a writable file");
+        report::write(&file, &sections).expect("a writable file");
     }
     match sections.iter().map(Section::missed).sum() {
         0 => ExitCode::SUCCESS,

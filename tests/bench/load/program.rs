@@ -76,6 +76,8 @@ impl Program {
         let child = Command::new(program())
             .arg("--config")
             .arg(file)
+            // As its unit does.
+            .env("MALLOC_ARENA_MAX", "2")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -1,6 +1,13 @@
 //! Figures beside what they should reach, as a table for people and for RESULTS.md.
 
 use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::process::Command;
+
+/// What a run writes stands between these lines of the file; the words around them stay.
+const BEGIN: &str = "<!-- load: begin -->\n";
+const END: &str = "<!-- load: end -->";
 
 /// How a figure is judged.
 #[derive(Clone, Copy)]
@@ -66,6 +73,28 @@ impl Section {
     pub fn missed(&self) -> usize {
         self.figures.iter().filter(|figure| figure.met() == Some(false)).count()
     }
+}
+
+/// Writes the sections into a Markdown file, in place of those of the last run.
+pub fn write(file: &str, sections: &[Section]) -> io::Result<()> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let (before, rest) = text.split_once(BEGIN).unwrap_or((&text, ""));
+    let after = rest.split_once(END).map_or("\n", |(_, after)| after);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let cores = std::thread::available_parallelism()?;
+    let tables: Vec<String> = sections.iter().map(Section::markdown).collect();
+    let run = format!(
+        "Commit `{}`, {cores} cores, `cargo bench --bench load -- {}`.\n\n{}",
+        commit(),
+        arguments.join(" "),
+        tables.join("\n")
+    );
+    fs::write(file, format!("{before}{BEGIN}{run}{END}{after}"))
+}
+
+fn commit() -> String {
+    let told = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 /// Three digits that count, and the unit.
