@@ -13,8 +13,11 @@ const CHUNK: usize = 16 * 1024;
 /// A thing that is done again and again.
 pub type Case = Box<dyn FnMut()>;
 
-/// Every case by its name.
-pub const ALL: [(&str, fn() -> Case); 4] =
+/// A case by its name, and what prepares it.
+pub type Named = (&'static str, fn() -> Case);
+
+/// Every case.
+pub const ALL: [Named; 4] =
     [("framing", framing), ("convert", convert), ("hashing", hashing), ("diff", diff)];
 
 /// Finding the ends of eight events in a stream.
