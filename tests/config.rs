@@ -4,6 +4,7 @@
 
 use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Environment, Sources};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -178,6 +179,27 @@ fn no_secret_ever_reaches_the_output() {
 }
 
 #[test]
+fn keys_and_secrets_that_every_user_can_read_are_warned_about() {
+    let (cert, key) = pair();
+    let tls = r#""server_cert_file":"cert.pem","server_key_file":"key.pem","admin_token_file":"token""#;
+    let bench = Bench::new(with(&format!(r#"{tls},"zk_password":{{"file":"password"}}"#)));
+    let secrets = [
+        ("server_key_file", bench.write("key.pem", key)),
+        ("admin_token_file", bench.write("token", "t")),
+        ("zk_password", bench.write("password", "p")),
+    ];
+    bench.write("cert.pem", cert);
+    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o602, true)] {
+        for (name, path) in &secrets {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            let (code, text) = bench.check(&[]);
+            assert_eq!(code, 0, "{text}");
+            assert_eq!(text.contains(&format!("warning: {name}: every user")), warned, "{mode:o} {text}");
+        }
+    }
+}
+
+#[test]
 fn certificates_and_keys_are_checked_before_anything_starts() {
     let ((cert, key), (_, other)) = (pair(), pair());
     let members = "\"server_cert_file\":\"cert.pem\",\"server_key_file\":\"key.pem\"";
@@ -218,7 +240,8 @@ fn a_file_of_the_original_loads_as_it_is() {
     let (cert, key) = pair();
     bench.write("ca.cert", &cert);
     bench.write("server.cert", &cert);
-    bench.write("server.key", &key);
+    let key = bench.write("server.key", &key);
+    fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
     let (code, text) = bench.check(&[]);
     assert_eq!((code, text.trim()), (0, "configuration is good"));
 }

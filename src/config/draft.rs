@@ -10,6 +10,7 @@ use super::{BaseUrl, Environment, Loaded, Secret, TlsFiles};
 use crate::http::tls::{self, TlsError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -122,6 +123,7 @@ impl<'a> Draft<'a> {
         };
         if let SecretSource::File(path) = &source {
             self.secret_files.push(PathBuf::from(path));
+            self.warn_if_shared(name, Path::new(path));
         }
         self.fetch(&source).unwrap_or_else(|reason| {
             self.refuse(name, reason);
@@ -178,6 +180,9 @@ impl<'a> Draft<'a> {
         if let Some(path) = files.ca.as_ref().filter(|_| self.is_sound(ca)) {
             tls::check_ca(path).unwrap_or_else(|error| self.refuse(ca, error.to_string()));
         }
+        if let Some(path) = &files.key {
+            self.warn_if_shared(key, path);
+        }
         match (&files.cert, &files.key) {
             (Some(_), None) => self.refuse(key, format!("is required with {cert}")),
             (None, Some(_)) => self.refuse(cert, format!("is required with {key}")),
@@ -215,12 +220,25 @@ impl<'a> Draft<'a> {
     pub fn secret_in_file(&mut self, name: &str) -> Option<Secret> {
         let path = self.path(name)?;
         self.secret_files.push(path.clone());
+        self.warn_if_shared(name, &path);
         secret_file(&path).map_err(|reason| self.refuse(name, reason)).ok()
     }
 
     /// The files that secrets were read from so far.
     pub fn take_secret_files(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.secret_files)
+    }
+
+    /// Warns about a file that should be this service's alone and that every user of the machine can
+    /// read or write. Its group is the operator's choice.
+    fn warn_if_shared(&mut self, name: &str, path: &Path) {
+        let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+        if mode & 0o006 != 0 {
+            let path = path.display();
+            self.warn(format!(
+                "{name}: every user of this machine can read or write {path}; chmod o= {path}"
+            ));
+        }
     }
 
     fn require(&mut self) {

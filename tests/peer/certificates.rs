@@ -1,7 +1,7 @@
 //! Certificates made on the spot, written as the PEM files a configuration names.
 
 use bcs_bkcmdb_synchronizer::config::TlsFiles;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -27,8 +27,15 @@ impl Authority {
 
     /// A certificate for `name` (a DNS name or an address), and its key; `ca` is left out.
     pub fn issue(&self, name: &str) -> TlsFiles {
+        self.issue_between(name, 2000, 4000)
+    }
+
+    /// The same, valid from the first day of one year to that of another.
+    pub fn issue_between(&self, name: &str, from: i32, until: i32) -> TlsFiles {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let path = |kind: &str| self.dir.path().join(format!("{name}.{kind}.pem"));
         std::fs::write(path("cert"), certificate.pem()).unwrap();

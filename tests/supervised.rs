@@ -1,0 +1,120 @@
+//! What the real binary tells a service manager that listens: ready although every peer is down, signs
+//! of life while it works and none while it is frozen, and that it stops.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the service manager waits for a sign of life; one comes four times as often.
+const WATCHDOG: Duration = Duration::from_secs(2);
+
+/// A service manager with one service.
+struct Manager {
+    /// Its socket and the service's files.
+    _directory: TempDir,
+    socket: UnixDatagram,
+    service: Child,
+}
+
+impl Manager {
+    /// Starts a command with a configuration in which `DIR` stands for a directory of its own.
+    fn start(command: &str, configuration: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let configuration = configuration.replace("DIR", directory.path().to_str().unwrap());
+        std::fs::write(file("c.json"), configuration).unwrap();
+        std::fs::write(file("empty-list.json"), "[]").unwrap();
+        std::fs::write(file("topology.json"), r#"{"businesses":[]}"#).unwrap();
+        let socket = UnixDatagram::bind(file("notify")).unwrap();
+        // The process that is watched is the shell, which becomes the program.
+        let script = r#"WATCHDOG_PID=$$ exec "$0" "$@""#;
+        let service = Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"), command, "-f"])
+            .arg(file("c.json"))
+            .env("NOTIFY_SOCKET", file("notify"))
+            .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { _directory: directory, socket, service }
+    }
+
+    /// The next message within `patience` that holds `part`.
+    fn hears(&self, part: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        let mut message = [0; 4096];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            match self.socket.recv(&mut message) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&message[..length]);
+                    if text.contains(part) {
+                        return Some(text.into_owned());
+                    }
+                }
+                Err(error) => assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)),
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.service.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let _ = self.service.kill();
+        let _ = self.service.wait();
+    }
+}
+
+fn check(command: &str, configuration: &str, line: &str) {
+    let mut manager = Manager::start(command, configuration);
+    assert!(manager.hears("READY=1", PATIENCE).is_some(), "{command} is not ready");
+    let sign = manager.hears("WATCHDOG=1", PATIENCE).unwrap();
+    assert!(sign.contains(line), "{sign}");
+    for _ in 0..3 {
+        assert!(manager.hears("WATCHDOG=1", PATIENCE).is_some(), "{command} lives and does not say so");
+    }
+    manager.signal("-STOP");
+    // What was under way when it froze.
+    manager.hears("WATCHDOG=1", WATCHDOG / 4);
+    assert_eq!(manager.hears("WATCHDOG=1", WATCHDOG), None, "{command} is frozen");
+    manager.signal("-CONT");
+    assert!(manager.hears("WATCHDOG=1", PATIENCE).is_some(), "{command} works again");
+    manager.signal("-TERM");
+    assert!(manager.hears("STOPPING=1", PATIENCE).unwrap().contains("EXTEND_TIMEOUT_USEC="));
+    assert!(manager.service.wait().unwrap().success());
+}
+
+#[test]
+fn the_synchronizer_is_ready_and_alive_although_every_peer_is_down() {
+    let configuration = r#"{"zk":"","port":0,"metric_port":0,"storage_addrs":["http://127.0.0.1:1"],
+        "cmdb_addr":"http://127.0.0.1:1","cmdb_user":"bcs","task_manager_type":"file","task_file":"DIR/empty-list.json"}"#;
+    check("run", configuration, "STATUS=master, 0 of 0 clusters live");
+}
+
+#[test]
+fn the_synchronizer_is_ready_and_alive_although_zookeeper_is_down() {
+    let configuration = r#"{"zk":"127.0.0.1:1","port":0,"metric_port":0,"cmdb_addr":"http://127.0.0.1:1",
+        "cmdb_user":"bcs","task_manager_type":"file","task_file":"DIR/empty-list.json"}"#;
+    check("run", configuration, "STATUS=worker, 0 of 0 clusters live; ");
+}
+
+#[test]
+fn the_container_server_is_ready_and_alive() {
+    let configuration =
+        r#"{"port":0,"metric_port":0,"database":"DIR/records.db","topology_file":"DIR/topology.json"}"#;
+    check("container-server", configuration, "STATUS=0 pods");
+}
