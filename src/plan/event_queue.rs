@@ -4,6 +4,7 @@
 //! caller then asks for a full sync, which finds it (design.md 2).
 
 use super::Moment;
+use super::mutation::{Mutation, active};
 use crate::model::{DeletedPod, Observation, ObservedPod};
 use std::collections::{HashMap, VecDeque};
 
@@ -122,6 +123,9 @@ impl QueuedEvent {
     /// living version, nor between two uids (protocol.md 1.3): then the name is read.
     fn fold(&mut self, later: Self) {
         if let Some(new) = later.pod {
+            if active(Mutation::LastEventCounts) {
+                self.hint = None;
+            }
             match &self.pod {
                 Some(old) if old.record.uuid != new.record.uuid => {
                     self.hint.get_or_insert_with(|| hint_about(&new));
@@ -149,7 +153,7 @@ impl QueuedEvent {
 
 /// Whether version `a` is known to be older than `b` (protocol.md 7).
 pub(super) fn older(a: Option<u64>, b: Option<u64>) -> bool {
-    matches!((a, b), (Some(a), Some(b)) if a < b)
+    matches!((a, b), (Some(a), Some(b)) if a < b) && !active(Mutation::IgnoreVersions)
 }
 
 fn hint_about(pod: &ObservedPod) -> DeletedPod {

@@ -9,20 +9,27 @@
 //! | [`EventQueue`] | which event about a storage document is worth keeping |
 //! | [`Ledger`] | whether an observation changes what the CMDB should hold |
 //! | [`Lane`] | the next request of one sender shard, and what its answer means |
+//! | [`Comparison`] | what a full sync concludes from its listings |
 //! | [`Guard`] | which deletes of a full sync are held back |
+//! | [`MuteCheck`] | whether a connected watch is silent |
 //! | [`Schedule`] | when the next full sync is due, and why |
+//! | [`mutation`] | none of it: rules broken on purpose, for the simulation |
 
 mod backoff;
+mod comparison;
 mod event_queue;
 mod fingerprint;
 mod guard;
 mod lane;
 mod ledger;
+pub mod mutation;
+mod mute;
 mod schedule;
 #[cfg(test)]
 mod testkit;
 
 pub use backoff::Backoff;
+pub use comparison::{Comparison, Lacking};
 pub use event_queue::{EventQueue, Pushed, QueuedEvent};
 pub(crate) use fingerprint::shard_of;
 pub use fingerprint::{FieldSet, Fingerprint, Fingerprinter};
@@ -32,6 +39,7 @@ pub use ledger::{
     Acked, Counts, Decision, Desired, Failing, Ledger, Missing, Order, OrderKind, Refusal, Source, Standing,
     Trouble, Verdict,
 };
+pub use mute::MuteCheck;
 pub use schedule::{Cause, Outcome, Schedule, ScheduleSettings};
 
 /// Time since some fixed start. Monotonic; the pure core never asks for it.

@@ -1,5 +1,6 @@
 //! When the next full sync of a cluster is due, and why.
 
+use super::mutation::{Mutation, active};
 use super::{Backoff, Moment};
 use std::time::Duration;
 
@@ -119,7 +120,9 @@ impl Schedule {
 
     /// The event queue dropped events.
     pub fn overflowed(&mut self, now: Moment) {
-        if self.due.iter().any(|(cause, _)| *cause == Cause::Overflow) {
+        if self.due.iter().any(|(cause, _)| *cause == Cause::Overflow)
+            || active(Mutation::NoSyncAfterOverflow)
+        {
             return;
         }
         let spacing = self.settings.overflow_spacing * (1 << self.overflows.min(OVERFLOW_DOUBLINGS));
@@ -190,7 +193,7 @@ impl Schedule {
             }
             Outcome::Failed | Outcome::Aborted => {
                 self.owed.extend(causes.iter().filter(|cause| **cause != Cause::Retry));
-                if outcome == Outcome::Failed {
+                if outcome == Outcome::Failed && !active(Mutation::NoRetryOfFullSync) {
                     self.failures += 1;
                     let at = RETRY.after(now, self.failures, &mut self.rng);
                     self.request(Cause::Retry, at);
@@ -209,7 +212,9 @@ impl Schedule {
         let superseded = self.due.iter().any(|(cause, _)| *cause == Cause::Stream);
         if causes.contains(&Cause::Stream) {
             self.forget(Cause::Settle);
-            self.request(Cause::Settle, now + self.settings.settle);
+            if !active(Mutation::NoSettleSync) {
+                self.request(Cause::Settle, now + self.settings.settle);
+            }
         } else if causes.contains(&Cause::Settle) && !superseded {
             self.settled = true;
         }

@@ -117,7 +117,7 @@ impl<'a> FullSync<'a> {
         let epoch = shared.epoch.load(Relaxed);
         log::debug!("cluster={} full sync begins: {causes:?}", shared.cluster.id);
         let mut run = Run::new(shared, modules, causes);
-        let result = run.all(causes);
+        let result = run.all();
         let finished = shared.clock.now();
         let outcome = match &result {
             Ok(0) => Outcome::Ok,

@@ -13,7 +13,6 @@ mod documents;
 mod full_sync;
 mod gate;
 mod history;
-mod mute;
 pub mod numbers;
 mod once;
 mod previous_business;

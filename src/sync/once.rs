@@ -144,7 +144,7 @@ fn full_sync(
     shared.topology_changed(Arc::clone(&modules));
     let started = shared.clock.now();
     let mut run = Run::new(shared, modules, &[cause]);
-    let result = run.all(&[cause]);
+    let result = run.all();
     let outcome = match &result {
         Ok(0) => Outcome::Ok,
         Ok(_) => Outcome::HeldBack,

@@ -10,7 +10,6 @@ use super::documents::Documents;
 use super::full_sync::FullSync;
 use super::gate;
 use super::history::History;
-use super::mute::MuteCheck;
 use super::numbers::{ClusterNumbers, Histogram};
 use super::problems::Problems;
 use super::shard::{Shard, shards};
@@ -27,7 +26,8 @@ use crate::convert::{self, Converter};
 use crate::journal::Journal;
 use crate::model::{Cluster, Fence};
 use crate::plan::{
-    Cause, EventQueue, Fingerprinter, Guard, GuardSettings, HeldDelete, Ledger, Schedule, Standing, Trouble,
+    Cause, EventQueue, Fingerprinter, Guard, GuardSettings, HeldDelete, Ledger, MuteCheck, Schedule,
+    Standing, Trouble,
 };
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;

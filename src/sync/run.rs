@@ -10,7 +10,7 @@ use crate::cmdb::CmdbError;
 use crate::config::SyncPolicy;
 use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation, ObservedPod};
-use crate::plan::{Acked, Cause, Moment, Order, OrderKind, Outcome, Source};
+use crate::plan::{Cause, Comparison, Moment, Order, Outcome};
 use crate::storage::{Listing, StorageError, TooLarge};
 use crossbeam::select;
 use std::sync::Arc;
@@ -45,32 +45,30 @@ pub(super) struct Run<'a> {
     modules: Arc<Modules>,
     /// Orders per shard that are not sent yet: full create-many calls are worth waiting for.
     buffers: Vec<Vec<Order>>,
-    /// The watch stream a mute watch is suspected of, if it is old enough.
-    stream: Option<u64>,
-    created: u64,
-    updated: u64,
+    comparison: Comparison,
     invalid: u64,
 }
 
 impl<'a> Run<'a> {
     pub fn new(shared: &'a Shared, modules: Arc<Modules>, causes: &[Cause]) -> Self {
-        // A topology that changed makes every document of a Mesos cluster look new.
-        let telling = shared.schedule.lock().is_settled() && !causes.contains(&Cause::Topology);
         let connected = shared.stats.watch_connected.load(Relaxed);
-        let stream = (telling && connected).then(|| shared.stats.watch_streams.load(Relaxed));
+        let stream = connected.then(|| shared.stats.watch_streams.load(Relaxed));
+        let settled = shared.schedule.lock().is_settled();
+        let deletes = shared.policy != SyncPolicy::UpsertOnly;
+        let comparison = Comparison::new(causes, stream, settled, deletes);
         let buffers = shared.shards.iter().map(|_| Vec::new()).collect();
-        Self { shared, modules, buffers, stream, created: 0, updated: 0, invalid: 0 }
+        Self { shared, modules, buffers, comparison, invalid: 0 }
     }
 
     /// The whole of it; returns how many deletes are held back.
-    pub fn all(&mut self, causes: &[Cause]) -> Result<usize, SyncError> {
+    pub fn all(&mut self) -> Result<usize, SyncError> {
         let shared = self.shared;
         let mut listing = shared.peers.storage.listing(
             &shared.cluster.id,
             shared.cluster.kind,
             shared.converter.projection(),
         )?;
-        let held_back = self.compare_all(&mut listing, causes)?;
+        let held_back = self.compare_all(&mut listing)?;
         // Its place at the storage is given back once this cluster's records are on their way: else
         // those of all clusters would wait in memory for the CMDB at the same time.
         self.flush_senders(WRITTEN)?;
@@ -79,14 +77,14 @@ impl<'a> Run<'a> {
     }
 
     /// Both listings, and what follows from them, under the gate.
-    fn compare_all(&mut self, listing: &mut Listing, causes: &[Cause]) -> Result<usize, SyncError> {
+    fn compare_all(&mut self, listing: &mut Listing) -> Result<usize, SyncError> {
         let shared = self.shared;
         let _gate = shared.gate.lock();
         self.flush_senders(FLUSH)?;
         self.list_cmdb()?;
         let listed = self.list_storage(listing);
         let held_back = match listed {
-            Ok(()) => self.missing(causes),
+            Ok(()) => self.missing(),
             Err(error) => Err(error),
         };
         // What was compared is wanted from now on, and no event tells it again.
@@ -178,78 +176,35 @@ impl<'a> Run<'a> {
     fn compare(&mut self, pods: Vec<ObservedPod>) -> Result<(), SyncError> {
         let shared = self.shared;
         let now = shared.clock.now();
-        let mut orders = Vec::new();
-        let mut news = Vec::new();
-        {
-            let mut ledger = shared.ledger.lock();
-            for pod in pods {
-                let (uuid, storage_id) = (pod.record.uuid.clone(), pod.storage_id.clone());
-                let decision = ledger.observe(pod, Source::Listing, None, now);
-                for order in &decision.orders {
-                    match (&order.kind, ledger.acked(&uuid)) {
-                        (OrderKind::Write(_), Acked::Absent) => self.created += 1,
-                        (OrderKind::Write(_), _) => self.updated += 1,
-                        (OrderKind::Verify { .. }, _) => {}
-                    }
-                }
-                if decision.news {
-                    news.push(storage_id);
-                }
-                orders.extend(decision.orders);
-            }
-        }
-        self.suspect(&news, now);
+        let orders = {
+            let (mut ledger, events, mut mute) =
+                (shared.ledger.lock(), shared.events.lock(), shared.mute.lock());
+            self.comparison.page(pods, &mut ledger, &events, &mut mute, now)
+        };
         orders.into_iter().try_for_each(|order| self.buffer(order))
     }
 
-    /// Changes the watch has not delivered.
-    fn suspect(&self, news: &[String], now: Moment) {
-        let Some(stream) = self.stream.filter(|_| !news.is_empty()) else { return };
-        let events = self.shared.events.lock();
-        let mut mute = self.shared.mute.lock();
-        for storage_id in news.iter().filter(|id| !events.contains(id)) {
-            mute.suspect(storage_id, stream, now);
-        }
-    }
-
     /// What both listings together lack, after the guard.
-    fn missing(&mut self, causes: &[Cause]) -> Result<usize, SyncError> {
+    fn missing(&mut self) -> Result<usize, SyncError> {
         let shared = self.shared;
         let now = shared.clock.now();
-        let missing = shared.ledger.lock().missing(now);
-        missing.unrecorded.into_iter().try_for_each(|order| self.buffer(order))?;
-        if shared.policy == SyncPolicy::UpsertOnly {
-            return Ok(0);
-        }
-        let periodic = causes.contains(&Cause::Periodic);
-        let decision = shared.guard.lock().decide(missing.recorded, missing.total, periodic, now);
-        if decision.held_back > 0 {
+        let lacking = {
+            let (mut ledger, mut guard) = (shared.ledger.lock(), shared.guard.lock());
+            let (events, mut mute) = (shared.events.lock(), shared.mute.lock());
+            self.comparison.missing(&mut ledger, &mut guard, &events, &mut mute, now)
+        };
+        if lacking.held_back > 0 {
             let message = format!(
                 "{} of {} records are missing in the storage; their deletes are held back until a later \
                  full sync confirms them or an operator approves",
-                decision.held_back, missing.total
+                lacking.held_back, lacking.total
             );
             shared.problems.set(Problem::HeldBack, message);
         } else {
             shared.problems.clear(Problem::HeldBack);
         }
-        self.lacks(&decision.carry_out);
-        let certain = missing.doomed.into_iter();
-        certain.chain(decision.carry_out).try_for_each(|order| self.buffer(order))?;
-        Ok(decision.held_back)
-    }
-
-    /// Deletes the watch has not delivered, if that is what the missing records turn out to be.
-    fn lacks(&self, missing: &[Order]) {
-        let Some(stream) = self.stream else { return };
-        let ids: Vec<String> = {
-            let ledger = self.shared.ledger.lock();
-            let id = |order: &Order| ledger.storage_id_of(&order.uuid).map(str::to_owned);
-            missing.iter().filter_map(id).collect()
-        };
-        let events = self.shared.events.lock();
-        let quiet = ids.into_iter().filter(|id| !events.contains(id));
-        self.shared.mute.lock().listing_lacked(quiet, stream);
+        lacking.orders.into_iter().try_for_each(|order| self.buffer(order))?;
+        Ok(lacking.held_back)
     }
 
     fn buffer(&mut self, order: Order) -> Result<(), SyncError> {
@@ -295,6 +250,7 @@ impl<'a> Run<'a> {
     pub fn note(&self, outcome: Outcome, started: Moment, finished: Moment) {
         let took = finished.saturating_sub(started);
         self.shared.full_sync_duration.record(took);
+        let (created, updated) = self.comparison.changes();
         let mut stats = self.shared.stats.full_sync.lock();
         stats.count += 1;
         stats.last_outcome = Some(outcome);
@@ -303,11 +259,11 @@ impl<'a> Run<'a> {
         if matches!(outcome, Outcome::Ok | Outcome::HeldBack) {
             stats.last_success = Some(finished);
         }
-        stats.created = self.created;
-        stats.updated = self.updated;
+        stats.created = created;
+        stats.updated = updated;
         stats.deleted = 0;
-        stats.totals[0] += self.created;
-        stats.totals[1] += self.updated;
+        stats.totals[0] += created;
+        stats.totals[1] += updated;
         stats.invalid_documents = self.invalid;
         // One that fails is a problem, which is logged once and not at every attempt.
         let level = match outcome {
@@ -319,8 +275,8 @@ impl<'a> Run<'a> {
             "cluster={} full sync {}: {} to create, {} to update, {} invalid documents, {:.1} s",
             self.shared.cluster.id,
             super::stats::outcome_name(Some(outcome)),
-            self.created,
-            self.updated,
+            created,
+            updated,
             self.invalid,
             took.as_secs_f64()
         );

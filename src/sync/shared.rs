@@ -1,12 +1,11 @@
 //! What the threads of one cluster share.
 //!
-//! Locks are taken in this order and no other: gate, then ledger. Nothing is sent on a channel
+//! Locks are taken in this order and no other: gate, ledger, guard, events, mute. Nothing is sent on a channel
 //! while the ledger is locked, and senders never take the gate.
 
 use super::clock::Clock;
 use super::documents::Documents;
 use super::history::History;
-use super::mute::MuteCheck;
 use super::numbers::Histogram;
 use super::problems::{Problem, Problems};
 use super::shard::Shard;
@@ -16,7 +15,7 @@ use crate::config::{Config, SyncPolicy};
 use crate::convert::{Converter, InvalidDocument};
 use crate::journal::Journal;
 use crate::model::{Cluster, DeletedPod, Fence, Modules, Observation};
-use crate::plan::{EventQueue, Guard, Ledger, Order, Pushed, Schedule};
+use crate::plan::{EventQueue, Guard, Ledger, MuteCheck, Order, Pushed, Schedule};
 use crate::storage;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};

@@ -1,8 +1,8 @@
 //! The CMDB as a model: its unique rules, its refusals, and writes that land late.
 
-use super::storage::{NO_MODULE, POISON};
+use super::placement::fault;
 use bcs_bkcmdb_synchronizer::model::{Field, PodRecord};
-use bcs_bkcmdb_synchronizer::plan::{Failure, FieldSet, Fingerprinter, Holder, Moment};
+use bcs_bkcmdb_synchronizer::plan::{Failure, FieldSet, Fingerprinter, Holder, Moment, Stored};
 use std::collections::BTreeMap;
 
 /// Where the cluster belongs now, and where it did before.
@@ -17,18 +17,45 @@ pub struct Held {
     pub ours: bool,
 }
 
+impl Held {
+    /// Whether the synchronizer's listing shows it.
+    pub fn is_listed(&self) -> bool {
+        self.ours && self.biz == OUR_BIZ
+    }
+}
+
 /// A write, as it may land late.
 #[derive(Clone, Debug)]
 pub enum Write {
     Create(Vec<PodRecord>),
     Update(Box<PodRecord>, FieldSet),
     Delete(String, i64),
+    /// What nobody should ever send: a delete of whatever has this name.
+    DeleteName(String),
 }
+
+impl Write {
+    /// The records it writes.
+    pub fn records(&self) -> &[PodRecord] {
+        match self {
+            Self::Create(records) => records,
+            Self::Update(record, _) => std::slice::from_ref(record),
+            Self::Delete(..) | Self::DeleteName(_) => &[],
+        }
+    }
+}
+
+/// One result per record of a create, one otherwise; or a failure of the whole call.
+pub type Written = Result<Vec<Result<(), Failure>>, Failure>;
 
 pub struct Cmdb {
     pub records: BTreeMap<String, Held>,
     /// Whether an update changes what the CMDB does not promise to change.
     pub changes_immutable: bool,
+    /// Modules of the business.
+    pub modules: Vec<i64>,
+    /// A record that meets "busy" whatever is asked about it.
+    pub busy: Option<String>,
     /// Unanswered writes that may still land, each with its last moment.
     late: Vec<(Moment, Write)>,
     /// Writes that changed something.
@@ -37,33 +64,55 @@ pub struct Cmdb {
 
 impl Cmdb {
     pub fn new(changes_immutable: bool) -> Self {
-        Self { records: BTreeMap::new(), changes_immutable, late: Vec::new(), writes: 0 }
+        Self {
+            records: BTreeMap::new(),
+            changes_immutable,
+            modules: vec![41, 42],
+            busy: None,
+            late: Vec::new(),
+            writes: 0,
+        }
     }
 
-    /// Carries a write out. One result per record of a create, one otherwise.
-    pub fn write(&mut self, write: &Write) -> Result<Vec<Result<(), Failure>>, Failure> {
+    /// Carries a write out.
+    pub fn write(&mut self, write: &Write) -> Written {
         match write {
             Write::Create(records) => self.create(records),
             Write::Update(record, fields) => self.update(record, *fields).map(|()| vec![Ok(())]),
             Write::Delete(uuid, biz) => {
+                self.patient(uuid)?;
                 if self.records.get(uuid).is_some_and(|held| held.ours && held.biz == *biz) {
                     self.records.remove(uuid);
                     self.writes += 1;
                 }
                 Ok(vec![Ok(())])
             }
+            Write::DeleteName(name) => {
+                self.records.retain(|_, held| !(held.is_listed() && held.record.name == *name));
+                self.writes += 1;
+                Ok(vec![Ok(())])
+            }
         }
     }
 
-    fn create(&mut self, records: &[PodRecord]) -> Result<Vec<Result<(), Failure>>, Failure> {
-        if records.len() > 1 && records.iter().any(|record| record.module_id == NO_MODULE) {
+    fn patient(&self, uuid: &str) -> Result<(), Failure> {
+        match self.busy.as_deref() == Some(uuid) {
+            true => Err(Failure::Later { code: -1, message: "busy".into() }),
+            false => Ok(()),
+        }
+    }
+
+    fn create(&mut self, records: &[PodRecord]) -> Written {
+        let unknown = |record: &PodRecord| !self.modules.contains(&record.module_id);
+        if records.len() > 1 && records.iter().any(unknown) {
             return Err(Failure::Later { code: 1_199_999, message: "panic".into() });
         }
         Ok(records.iter().map(|record| self.create_one(record)).collect())
     }
 
     fn create_one(&mut self, record: &PodRecord) -> Result<(), Failure> {
-        check(record, FieldSet::ALL)?;
+        self.patient(&record.uuid)?;
+        self.check(record, FieldSet::ALL)?;
         let same_name = |held: &Held| held.ours && held.record.name == record.name;
         if self.records.contains_key(&record.uuid) || self.records.values().any(same_name) {
             return Err(Failure::Duplicate("duplicate".into()));
@@ -75,11 +124,12 @@ impl Cmdb {
     }
 
     fn update(&mut self, record: &PodRecord, fields: FieldSet) -> Result<(), Failure> {
-        let immutable = self.changes_immutable;
-        let held = self.records.get_mut(&record.uuid).filter(|held| held.ours && held.biz == OUR_BIZ);
-        let held = held.ok_or(Failure::NotFound)?;
-        check(record, fields)?;
+        self.patient(&record.uuid)?;
+        self.records.get(&record.uuid).filter(|held| held.is_listed()).ok_or(Failure::NotFound)?;
+        self.check(record, fields)?;
         self.writes += 1;
+        let immutable = self.changes_immutable;
+        let Some(held) = self.records.get_mut(&record.uuid) else { return Err(Failure::NotFound) };
         for field in fields.iter().filter(|field| field.mutable() || immutable) {
             match field {
                 Field::ModuleId => held.record.module_id = record.module_id,
@@ -88,6 +138,16 @@ impl Cmdb {
             }
         }
         Ok(())
+    }
+
+    fn check(&self, record: &PodRecord, fields: FieldSet) -> Result<(), Failure> {
+        match fault(record, fields, &self.modules) {
+            None => Ok(()),
+            Some((code, field)) => {
+                let message = format!("{} refused", field.name());
+                Err(Failure::Refused { code, message, field: Some(field) })
+            }
+        }
     }
 
     // ---- late writes -----------------------------------------------------------------------
@@ -100,10 +160,21 @@ impl Cmdb {
         !self.late.is_empty()
     }
 
+    /// What is on its way lands by then: its sender is no more, and its successor cannot know of it.
+    pub fn hurry(&mut self, latest: Moment) {
+        self.late.iter_mut().for_each(|(until, _)| *until = latest.min(*until));
+    }
+
+    /// When the next of them lands at the latest.
+    pub fn late_due(&self) -> Option<Moment> {
+        self.late.iter().map(|(until, _)| *until).min()
+    }
+
     /// One of the late writes lands.
-    pub fn land_one(&mut self, rng: &mut fastrand::Rng) {
+    pub fn land_one(&mut self, rng: &mut fastrand::Rng) -> Write {
         let (_, write) = self.late.swap_remove(rng.usize(..self.late.len()));
         let _ = self.write(&write);
+        write
     }
 
     /// All that can land until then only.
@@ -117,9 +188,21 @@ impl Cmdb {
     // ---- reads -----------------------------------------------------------------------------
 
     /// What a listing of the cluster in its business shows.
-    pub fn listed(&self) -> Vec<PodRecord> {
-        let ours = self.records.values().filter(|held| held.ours && held.biz == OUR_BIZ);
-        ours.map(|held| held.record.clone()).collect()
+    pub fn listed(&self) -> impl Iterator<Item = &PodRecord> {
+        self.records.values().filter(|held| held.is_listed()).map(|held| &held.record)
+    }
+
+    /// The record of a uuid as the listing shows it.
+    pub fn held(&self, uuid: &str) -> Option<&PodRecord> {
+        self.records.get(uuid).filter(|held| held.is_listed()).map(|held| &held.record)
+    }
+
+    pub fn read_back(&self, uuid: &str, prints: Fingerprinter) -> Option<Stored> {
+        self.held(uuid).map(|record| Stored {
+            namespace: record.namespace.clone(),
+            name: record.name.clone(),
+            fingerprint: prints.of(record),
+        })
     }
 
     pub fn holders(&self, uuid: &str, name: &str, prints: Fingerprinter) -> (Option<Holder>, Option<Holder>) {
@@ -138,21 +221,4 @@ impl Cmdb {
         let by_name = self.records.values().find(same_name).map(holder).filter(|_| by_uuid.is_none());
         (by_uuid, by_name)
     }
-}
-
-/// The rules of single fields, as far as the model has them.
-fn check(record: &PodRecord, fields: FieldSet) -> Result<(), Failure> {
-    let refused = |code, field: Field| {
-        Err(Failure::Refused { code, message: format!("{} refused", field.name()), field: Some(field) })
-    };
-    if fields.contains(Field::ModuleId) && record.module_id == NO_MODULE {
-        return refused(1_118_401, Field::ModuleId);
-    }
-    if fields.contains(Field::WorkloadName) && record.text(Field::WorkloadName) == POISON {
-        return refused(1_199_011, Field::WorkloadName);
-    }
-    if fields.contains(Field::Annotations) && record.text(Field::Annotations).contains(' ') {
-        return refused(1_199_016, Field::Annotations);
-    }
-    Ok(())
 }

@@ -1,13 +1,15 @@
 //! The pure core put together as `sync` does it, without its threads: each thing a thread would do
 //! is a method the driver calls when its seed says so.
 
-use super::cmdb::{Cmdb, OUR_BIZ, Write};
+use super::cmdb::{Cmdb, OUR_BIZ, Write, Written};
+use super::mutations::{Broken, Misuse};
+use super::placement::Placement;
 use super::storage::Storage;
 use bcs_bkcmdb_synchronizer::model::{DeletedPod, Observation, ObservedPod, PodRecord};
 use bcs_bkcmdb_synchronizer::plan::{
-    Cause, Effect, EventQueue, Failure, Fingerprinter, Guard, GuardSettings, Holder, Lane, LaneSettings,
-    Ledger, Moment, Order, Outcome, PointRead, Proof, Pushed, Schedule, ScheduleSettings, Source, Step,
-    Stored,
+    Cause, Comparison, Effect, EventQueue, Failure, FieldSet, Fingerprinter, Guard, GuardSettings, Holder,
+    Lacking, Lane, LaneSettings, Ledger, Moment, MuteCheck, Order, Outcome, PointRead, Proof, Pushed,
+    Schedule, ScheduleSettings, Step, Stored,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,8 +17,27 @@ use std::time::Duration;
 pub const LANES: usize = 2;
 /// How long an unanswered write may still land.
 pub const RECHECK: Duration = Duration::from_secs(30);
-/// No run lasts so long: what converges does so without a periodic full sync.
-pub const NEVER: Duration = Duration::from_secs(100_000_000);
+/// Between two periodic full syncs: what converges does so without one.
+pub const INTERVAL: Duration = Duration::from_secs(86_400);
+
+const TIMES: ScheduleSettings = ScheduleSettings {
+    interval: INTERVAL,
+    settle: Duration::from_secs(10),
+    overflow_spacing: Duration::from_secs(30),
+    mute_interval: Duration::from_secs(60),
+};
+const MUTE_GRACE: Duration = Duration::from_secs(30);
+/// From the headers of a watch to the first listing (design.md 6).
+const SUBSCRIBED_AFTER: Duration = Duration::from_millis(500);
+
+/// How the synchronizer is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub queue: usize,
+    pub deletes: bool,
+    pub guard: GuardSettings,
+    pub broken: Option<Broken>,
+}
 
 /// Who holds the uuid, who the name.
 type Holders = Result<(Option<Holder>, Option<Holder>), Failure>;
@@ -26,15 +47,8 @@ pub enum Answer {
     Read(PointRead),
     Found(Result<Option<Stored>, Failure>),
     Holders(Box<Holders>),
-    Written(Result<Vec<Result<(), Failure>>, Failure>),
+    Written(Written),
 }
-
-const TIMES: ScheduleSettings = ScheduleSettings {
-    interval: NEVER,
-    settle: Duration::from_secs(10),
-    overflow_spacing: Duration::from_secs(30),
-    mute_interval: Duration::from_secs(60),
-};
 
 /// One shard: its lane, its channel, and the request on its way.
 pub struct Shard {
@@ -61,36 +75,62 @@ impl Shard {
 pub enum Stage {
     Flush,
     Cmdb(Vec<Vec<PodRecord>>),
-    Storage(Vec<String>),
+    /// Names to list, and a page that is read but not compared yet.
+    Storage(Vec<String>, Option<Vec<ObservedPod>>),
+}
+
+pub struct FullSync {
+    pub causes: Vec<Cause>,
+    pub stage: Stage,
+    comparison: Comparison,
+    epoch: u32,
 }
 
 pub struct Core {
     pub now: Moment,
+    pub settings: Settings,
+    pub modules: Placement,
     pub queue: EventQueue,
     pub ledger: Ledger,
     pub shards: Vec<Shard>,
     pub schedule: Schedule,
-    guard: Guard,
-    pub full_sync: Option<(Vec<Cause>, Stage)>,
+    pub guard: Guard,
+    mute: MuteCheck,
+    pub full_sync: Option<FullSync>,
+    /// Number of the watch stream, and whether it is there.
+    stream: u64,
+    pub connected: bool,
+    /// Streams given up because they were mute.
+    pub renewals: u32,
     seeded: bool,
-    deletes: bool,
+    epoch: u32,
+    spread: usize,
 }
 
 impl Core {
-    pub fn new(now: Moment, seed: u64, queue: usize, deletes: bool) -> Self {
-        let settings = LaneSettings { batch: 3, recheck_after: RECHECK, parked_records: 2, deletes };
-        let lane = |n| Lane::new(settings, seed ^ n);
+    pub fn new(now: Moment, seed: u64, settings: Settings, modules: Placement) -> Self {
+        let deletes =
+            settings.deletes || settings.broken.is_some_and(|broken| broken.is(Misuse::IgnoreUpsertOnly));
+        let lanes = LaneSettings { batch: 3, recheck_after: RECHECK, parked_records: 2, deletes };
+        let lane = |n| Lane::new(lanes, seed ^ n);
         let shard = |n| Shard { lane: lane(n), channel: VecDeque::new(), flight: None, asleep: None };
         Self {
             now,
-            queue: EventQueue::new(queue),
+            settings,
+            modules,
+            queue: EventQueue::new(settings.queue),
             ledger: Ledger::new(Fingerprinter::new(seed), seed),
             shards: (0..LANES as u64).map(shard).collect(),
             schedule: Schedule::new(TIMES, seed),
-            guard: Guard::new(GuardSettings { percent: 100, min: 0, interval: NEVER }),
+            guard: Guard::new(settings.guard),
+            mute: MuteCheck::new(MUTE_GRACE),
             full_sync: None,
+            stream: 0,
+            connected: false,
+            renewals: 0,
             seeded: false,
-            deletes,
+            epoch: 0,
+            spread: 0,
         }
     }
 
@@ -98,9 +138,38 @@ impl Core {
         self.ledger.prints()
     }
 
-    // ---- events ----------------------------------------------------------------------------
+    fn broke(&self, misuse: Misuse) -> bool {
+        self.settings.broken.is_some_and(|broken| broken.is(misuse))
+    }
 
-    pub fn push(&mut self, observation: Observation) {
+    // ---- the watch -------------------------------------------------------------------------
+
+    pub fn stream_opened(&mut self) {
+        self.stream += 1;
+        self.connected = true;
+        if !self.broke(Misuse::KeepOldStreamsEvents) {
+            self.queue.clear();
+        }
+        if self.stream == 1 || !self.broke(Misuse::NoRelistAfterBreak) {
+            self.schedule.stream_opened(self.now, SUBSCRIBED_AFTER);
+        }
+    }
+
+    /// An event of the watch, as the storage holds it.
+    pub fn deliver(&mut self, event: Observation) {
+        let event = match event {
+            Observation::Pod(pod) => Observation::Pod(Box::new(self.modules.place(&pod))),
+            deleted => deleted,
+        };
+        let id = match &event {
+            Observation::Pod(pod) => &pod.storage_id,
+            Observation::Deleted(hint) => &hint.storage_id,
+        };
+        self.mute.delivered(id);
+        self.push(event);
+    }
+
+    fn push(&mut self, observation: Observation) {
         if self.queue.push(observation, self.now) == Pushed::Dropped {
             self.schedule.overflowed(self.now);
         }
@@ -111,8 +180,49 @@ impl Core {
         self.push(Observation::Deleted(DeletedPod { storage_id: String::new(), namespace, name, uuid }));
     }
 
+    /// When the watch should be checked.
+    pub fn mute_due(&self) -> Option<Moment> {
+        self.mute.due()
+    }
+
+    /// Looks whether the watch is mute; `true`: it is given up.
+    pub fn check_watch(&mut self) -> bool {
+        if self.mute.missed(self.stream, self.now) == 0 || self.broke(Misuse::NeverSuspect) {
+            return false;
+        }
+        self.schedule.watch_was_mute(self.now);
+        self.renewals += 1;
+        !self.broke(Misuse::KeepMuteWatch)
+    }
+
+    // ---- topology, permission to write -----------------------------------------------------
+
+    pub fn take_modules(&mut self, modules: &[i64]) {
+        if self.modules.modules == modules || self.broke(Misuse::NeverReadTopology) {
+            return;
+        }
+        self.modules.modules = modules.to_vec();
+        self.queue.clear();
+        if !self.broke(Misuse::NoRelistAfterTopology) {
+            self.schedule.request(Cause::Topology, self.now);
+        }
+    }
+
+    /// The permission to write was lost and is back.
+    pub fn permission_was_lost(&mut self) {
+        if self.broke(Misuse::IgnoreLostPermission) {
+            return;
+        }
+        self.epoch += 1;
+        self.seeded = false;
+        self.schedule.request(Cause::Recovered, self.now);
+    }
+
+    // ---- the gate --------------------------------------------------------------------------
+
     pub fn gate_is_free(&self) -> bool {
-        self.seeded && self.full_sync.is_none() && !self.queue.is_empty()
+        let held = self.full_sync.is_some() && !self.broke(Misuse::GateStaysOpen);
+        self.seeded && !held && !self.queue.is_empty()
     }
 
     pub fn gate_turn(&mut self, most: usize) {
@@ -124,7 +234,8 @@ impl Core {
 
     fn hand_over(&mut self, orders: Vec<Order>) {
         for order in orders {
-            let shard = order.shard(LANES);
+            self.spread += 1;
+            let shard = if self.broke(Misuse::AnyShard) { self.spread % LANES } else { order.shard(LANES) };
             self.shards[shard].channel.push_back(order);
         }
     }
@@ -142,10 +253,12 @@ impl Core {
 
     /// Begins the next request, if there is one.
     pub fn begin(&mut self, shard: usize) {
+        let no_successor = self.broke(Misuse::NoSuccessor);
         let shard = &mut self.shards[shard];
         shard.asleep = None;
         match shard.lane.next(self.now, &mut self.ledger) {
             Step::Wait(until) => shard.asleep = Some(until),
+            Step::Hint(_) if no_successor => {}
             Step::Hint(order) => self.push_hint(order),
             step => shard.flight = Some((step, None)),
         }
@@ -158,12 +271,23 @@ impl Core {
         self.shards.iter().all(idle)
     }
 
+    pub fn any_paused(&self) -> bool {
+        self.shards.iter().any(|shard| shard.lane.is_paused())
+    }
+
     /// What a step writes.
     pub fn write_of(&self, shard: usize, step: &Step) -> Option<Write> {
-        let record = |uuid: &String| self.shards[shard].lane.record(uuid).cloned();
+        let lane = &self.shards[shard].lane;
+        let record = |uuid: &String| lane.record(uuid).cloned();
         match step {
             Step::Create(uuids) => Some(Write::Create(uuids.iter().filter_map(record).collect())),
+            Step::Update { uuid, .. } if self.broke(Misuse::SendEveryField) => {
+                Some(Write::Update(Box::new(record(uuid)?), FieldSet::ALL))
+            }
             Step::Update { uuid, fields } => Some(Write::Update(Box::new(record(uuid)?), *fields)),
+            Step::Delete { uuid, .. } if self.broke(Misuse::DeleteByName) => {
+                Some(Write::DeleteName(self.ledger.name_of(uuid)?.1.to_owned()))
+            }
             Step::Delete { uuid, .. } => Some(Write::Delete(uuid.clone(), OUR_BIZ)),
             Step::Evict { holder, .. } => Some(Write::Delete(holder.uuid.clone(), holder.biz)),
             _ => None,
@@ -173,17 +297,14 @@ impl Core {
     /// What a step that only reads is answered by a peer that works.
     pub fn read(&self, step: &Step, storage: &Storage, cmdb: &Cmdb) -> Option<Answer> {
         Some(match step {
-            Step::PointRead { name, .. } => Answer::Read(match storage.read(name) {
-                Some(pod) => PointRead::Pod(Box::new(pod)),
-                None => PointRead::Gone,
+            Step::PointRead { .. } if self.broke(Misuse::SkipPointRead) => Answer::Read(PointRead::Gone),
+            Step::PointRead { name, .. } => Answer::Read(match storage.read(name, &self.modules) {
+                PointRead::Unusable(_) if self.broke(Misuse::GarbledIsGone) => PointRead::Gone,
+                read => read,
             }),
-            Step::ReadBack { uuid } => {
-                let held = cmdb.records.get(uuid).filter(|held| held.ours && held.biz == OUR_BIZ);
-                Answer::Found(Ok(held.map(|held| Stored {
-                    namespace: held.record.namespace.clone(),
-                    name: held.record.name.clone(),
-                    fingerprint: self.prints().of(&held.record),
-                })))
+            Step::ReadBack { uuid } => Answer::Found(Ok(cmdb.read_back(uuid, self.prints()))),
+            Step::FindHolder { .. } if self.broke(Misuse::HolderUnasked) => {
+                Answer::Holders(Box::new(Ok((None, None))))
             }
             Step::FindHolder { uuid, name, .. } => {
                 Answer::Holders(Box::new(Ok(cmdb.holders(uuid, name, self.prints()))))
@@ -195,94 +316,107 @@ impl Core {
     /// Gives the lane the answer to its request.
     pub fn answer(&mut self, shard: usize) -> Vec<Effect> {
         let Some((step, Some(answer))) = self.shards[shard].flight.take() else { return Vec::new() };
+        if let (Answer::Written(Err(Failure::Later { .. })), true) =
+            (&answer, self.broke(Misuse::RetryInShard))
+        {
+            self.shards[shard].flight = Some((step, None));
+            return Vec::new();
+        }
         let paused = self.any_paused();
         let (lane, ledger, now) = (&mut self.shards[shard].lane, &mut self.ledger, self.now);
-        let one = |answer: Result<Vec<Result<(), Failure>>, Failure>| answer.map(|_| ());
-        let effects = match (step, answer) {
-            (Step::PointRead { uuid, .. }, Answer::Read(read)) => lane.point_read(&uuid, read, now, ledger),
-            (Step::ReadBack { uuid }, Answer::Found(found)) => lane.read_back(&uuid, found, now, ledger),
-            (Step::FindHolder { uuid, .. }, Answer::Holders(found)) => {
-                lane.holder_found(&uuid, *found, now, ledger)
-            }
-            (Step::Create(uuids), Answer::Written(answer)) => {
-                let single = |answer: Vec<Result<(), Failure>>| match answer.as_slice() {
-                    [Err(failure)] => Err(failure.clone()),
-                    _ => Ok(answer),
-                };
-                let answer = if uuids.len() == 1 { answer.and_then(single) } else { answer };
-                lane.created(&uuids, answer, now, ledger)
-            }
-            (Step::Update { uuid, fields }, Answer::Written(answer)) => {
-                lane.updated(&uuid, fields, one(answer), now, ledger)
-            }
-            (Step::Delete { uuid, proof }, Answer::Written(answer)) => {
-                lane.deleted(&uuid, proof, one(answer), now, ledger)
-            }
-            (Step::Evict { uuid, holder }, Answer::Written(answer)) => {
-                lane.evicted(&uuid, &holder, one(answer), now, ledger)
-            }
-            (step, _) => panic!("{step:?} got the answer to something else"),
-        };
+        let effects = told(lane, ledger, now, step, answer);
         if paused && !self.any_paused() {
             self.schedule.request(Cause::Recovered, self.now);
         }
-        self.react(&effects);
-        effects
-    }
-
-    fn any_paused(&self) -> bool {
-        self.shards.iter().any(|shard| shard.lane.is_paused())
-    }
-
-    fn react(&mut self, effects: &[Effect]) {
-        for effect in effects {
+        for effect in &effects {
             match effect {
-                Effect::Hint(order) => self.push_hint(order.clone()),
-                Effect::ListingMissed => self.schedule.listing_missed(self.now),
+                Effect::Hint(order) if !self.broke(Misuse::DropHints) => self.push_hint(order.clone()),
+                Effect::ListingMissed if !self.broke(Misuse::IgnoreMissedListing) => {
+                    self.schedule.listing_missed(self.now);
+                }
+                Effect::FoundGone { storage_id, .. } => self.mute.gone(storage_id, self.stream, self.now),
                 _ => {}
             }
         }
+        effects
     }
 
     // ---- full sync -------------------------------------------------------------------------
 
-    pub fn begin_full_sync(&mut self) -> bool {
+    /// Begins one if it is due.
+    pub fn begin_full_sync(&mut self) {
         let causes = self.schedule.take(self.now);
         if causes.is_empty() {
-            return false;
+            return;
         }
-        self.full_sync = Some((causes, Stage::Flush));
-        true
+        if causes.contains(&Cause::Settle) && self.broke(Misuse::ApproveAtSettle) {
+            self.guard.approve();
+        }
+        let stream = self.connected.then_some(self.stream);
+        let comparison = Comparison::new(&causes, stream, self.schedule.is_settled(), self.settings.deletes);
+        self.full_sync = Some(FullSync { causes, stage: Stage::Flush, comparison, epoch: self.epoch });
     }
 
     pub fn end_full_sync(&mut self, outcome: Outcome) {
-        let Some((causes, _)) = self.full_sync.take() else { return };
+        let Some(FullSync { causes, epoch, .. }) = self.full_sync.take() else { return };
         self.schedule.finished(&causes, outcome, self.now);
-        self.seeded |= outcome == Outcome::Ok;
+        self.seeded |= matches!(outcome, Outcome::Ok | Outcome::HeldBack) && epoch == self.epoch;
     }
 
-    /// One page of what the CMDB held when it was asked.
-    pub fn stored(&mut self, page: &[PodRecord]) {
-        page.iter().for_each(|record| self.ledger.stored(record));
-    }
-
-    pub fn listed(&mut self, pod: ObservedPod) {
-        let decision = self.ledger.observe(pod, Source::Listing, None, self.now);
-        self.hand_over(decision.orders);
-    }
-
-    pub fn missing(&mut self) {
-        let missing = self.ledger.missing(self.now);
-        self.hand_over(missing.unrecorded);
-        if self.deletes {
-            self.hand_over(missing.doomed);
-            let decision = self.guard.decide(missing.recorded, missing.total, false, self.now);
-            self.hand_over(decision.carry_out);
+    pub fn set_stage(&mut self, next: Stage) {
+        if let Some(FullSync { stage, .. }) = &mut self.full_sync {
+            *stage = next;
         }
+    }
+
+    /// A page of the storage's listing is compared.
+    pub fn compare(&mut self, pods: Vec<ObservedPod>) {
+        let Some(FullSync { comparison, .. }) = &mut self.full_sync else { return };
+        let orders = comparison.page(pods, &mut self.ledger, &self.queue, &mut self.mute, self.now);
+        self.hand_over(orders);
+    }
+
+    /// Both listings are complete.
+    pub fn missing(&mut self) -> Option<Lacking> {
+        let FullSync { comparison, .. } = self.full_sync.as_mut()?;
+        let (ledger, guard) = (&mut self.ledger, &mut self.guard);
+        let lacking = comparison.missing(ledger, guard, &self.queue, &mut self.mute, self.now);
+        self.hand_over(lacking.orders.clone());
+        Some(lacking)
     }
 }
 
-/// Whether a step deletes a pod's record because the pod is gone.
+/// Tells a lane what its request was answered.
+fn told(lane: &mut Lane, ledger: &mut Ledger, now: Moment, step: Step, answer: Answer) -> Vec<Effect> {
+    let one = |answer: Written| answer.map(|_| ());
+    match (step, answer) {
+        (Step::PointRead { uuid, .. }, Answer::Read(read)) => lane.point_read(&uuid, read, now, ledger),
+        (Step::ReadBack { uuid }, Answer::Found(found)) => lane.read_back(&uuid, found, now, ledger),
+        (Step::FindHolder { uuid, .. }, Answer::Holders(found)) => {
+            lane.holder_found(&uuid, *found, now, ledger)
+        }
+        (Step::Create(uuids), Answer::Written(answer)) => {
+            let single = |answer: Vec<Result<(), Failure>>| match answer.as_slice() {
+                [Err(failure)] => Err(failure.clone()),
+                _ => Ok(answer),
+            };
+            let answer = if uuids.len() == 1 { answer.and_then(single) } else { answer };
+            lane.created(&uuids, answer, now, ledger)
+        }
+        (Step::Update { uuid, fields }, Answer::Written(answer)) => {
+            lane.updated(&uuid, fields, one(answer), now, ledger)
+        }
+        (Step::Delete { uuid, proof }, Answer::Written(answer)) => {
+            lane.deleted(&uuid, proof, one(answer), now, ledger)
+        }
+        (Step::Evict { uuid, holder }, Answer::Written(answer)) => {
+            lane.evicted(&uuid, &holder, one(answer), now, ledger)
+        }
+        (step, _) => panic!("{step:?} got the answer to something else"),
+    }
+}
+
+/// Whose record a step deletes because its pod is gone.
 pub fn deletes_for_good(step: &Step) -> Option<&str> {
     match step {
         Step::Delete { uuid, proof } if *proof != Proof::Replaced => Some(uuid),

@@ -1,15 +1,17 @@
 //! bcs-storage as a model: documents, the events they cause, listings and point reads, with every
 //! liberty protocol.md 1 says it takes.
 
+use super::placement::{NO_MODULE, Placement};
 use bcs_bkcmdb_synchronizer::model::{DeletedPod, Field, Observation, ObservedPod, PodRecord};
+use bcs_bkcmdb_synchronizer::plan::PointRead;
 use std::collections::BTreeMap;
 
 /// Annotations the CMDB takes only without their first entry.
 pub const SPACED: &str = r#"{"a":"b c","d":"e"}"#;
-/// A module the CMDB does not know.
-pub const NO_MODULE: i64 = 13;
 /// A workload name the CMDB refuses.
 pub const POISON: &str = "poison";
+/// Names in the cluster.
+pub const NAMES: u8 = 6;
 
 /// How deletes and order look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +22,15 @@ pub enum Generation {
     New,
 }
 
-/// A document; `flagged` is the soft delete of the new generation.
+/// A document.
 #[derive(Clone, Debug)]
 struct Document {
+    /// Its module is the one its annotations ask for.
     pod: ObservedPod,
+    /// The soft delete of the new generation.
     flagged: bool,
+    /// It cannot be understood.
+    garbled: bool,
 }
 
 /// A change the storage has not made an event of yet.
@@ -43,6 +49,8 @@ pub struct Storage {
     changes: Vec<Change>,
     events: Vec<Observation>,
     subscribed: bool,
+    /// A watch is accepted and hears nothing.
+    pub mute: bool,
     numbers: u64,
     version: u64,
     /// Per uid every record it had, in order.
@@ -60,6 +68,7 @@ impl Storage {
             changes: Vec::new(),
             events: Vec::new(),
             subscribed: false,
+            mute: false,
             numbers: 0,
             version: 1000,
             history: BTreeMap::new(),
@@ -71,9 +80,8 @@ impl Storage {
 
     /// One random change.
     pub fn change(&mut self, rng: &mut fastrand::Rng) {
-        let name = format!("pod-{}", rng.u8(..6));
-        let alive = self.documents.get(&name).is_some_and(|document| !document.flagged);
-        match (alive, rng.u8(..10)) {
+        let name = format!("pod-{}", rng.u8(..NAMES));
+        match (self.has(&name), rng.u8(..10)) {
             (false, _) => self.create(&name, rng),
             (true, 0..=1) => self.delete(&name),
             (true, 2) => self.create(&name, rng),
@@ -81,16 +89,25 @@ impl Storage {
         }
     }
 
-    fn number(&mut self) -> u64 {
-        self.numbers += 1;
-        self.numbers
+    /// Most pods go at once.
+    pub fn delete_many(&mut self, rng: &mut fastrand::Rng) {
+        for name in self.names() {
+            if self.has(&name) && rng.u8(..4) > 0 {
+                self.delete(&name);
+            }
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.documents.get(name).is_some_and(|document| !document.flagged)
     }
 
     /// A pod of a new uid. Under a name that is taken it replaces the other: in its document, so that
     /// no event tells of the delete, or after a delete of that. In the new generation it takes over
     /// the document of a deleted one too.
     fn create(&mut self, name: &str, rng: &mut fastrand::Rng) {
-        let number = self.number();
+        self.numbers += 1;
+        let number = self.numbers;
         let taken = self.documents.get(name).map(|document| document.pod.storage_id.clone());
         let keep = self.generation == Generation::New || rng.bool();
         if let Some(id) = taken.clone().filter(|_| !keep) {
@@ -105,28 +122,47 @@ impl Storage {
         record.set_text(Field::WorkloadName, "web");
         record.set_text(Field::Annotations, "{}");
         let pod = ObservedPod { storage_id, version: None, record, scheduled: false, shortened: Vec::new() };
-        self.documents.insert(name.to_owned(), Document { pod, flagged: false });
+        self.documents.insert(name.to_owned(), Document { pod, flagged: false, garbled: false });
         self.edit(name, rng);
     }
 
     fn edit(&mut self, name: &str, rng: &mut fastrand::Rng) {
+        let Some(document) = self.documents.get_mut(name) else { return };
+        document.garbled = rng.u8(..60) == 0;
+        let record = &mut document.pod.record;
+        match rng.u8(..18) {
+            0 => record.set_text(Field::Annotations, SPACED),
+            1 => record.set_text(Field::Annotations, "{}"),
+            2 => record.set_text(Field::WorkloadName, ["web", "other"][rng.usize(..2)]),
+            3 if rng.u8(..3) == 0 => record.set_text(Field::WorkloadName, POISON),
+            4..=5 => record.module_id = [41, 42][rng.usize(..2)],
+            6 if rng.u8(..4) == 0 => record.module_id = NO_MODULE,
+            6 if rng.u8(..4) == 0 => {
+                let long = format!(r#"{{"a":"{}","b":"c d","e":"f"}}"#, "x".repeat(2000));
+                record.set_text(Field::Annotations, long);
+            }
+            7..=8 => record.set_text(Field::HostInnerIp, ""),
+            9..=12 => record.set_text(Field::HostInnerIp, ["10.0.0.1", "10.0.0.2"][rng.usize(..2)]),
+            // Few values, so that changes back are frequent.
+            _ => record.set_text(Field::Status, ["Pending", "Running", "Failed"][rng.usize(..3)]),
+        }
+        self.wrote(name);
+    }
+
+    /// Gives a pod that status and nothing else.
+    pub fn set_status(&mut self, name: &str, status: &str) {
+        if let Some(document) = self.documents.get_mut(name) {
+            document.pod.record.set_text(Field::Status, status);
+            self.wrote(name);
+        }
+    }
+
+    /// The document of a name was written: a further version, perhaps the same otherwise.
+    pub fn wrote(&mut self, name: &str) {
         self.version += 1;
-        let version = self.versions.then_some(self.version);
         let Some(document) = self.documents.get_mut(name) else { return };
         let pod = &mut document.pod;
-        pod.version = version;
-        match rng.u8(..16) {
-            0 => pod.record.set_text(Field::Annotations, SPACED),
-            1 => pod.record.set_text(Field::Annotations, "{}"),
-            2 => pod.record.set_text(Field::WorkloadName, ["web", "other"][rng.usize(..2)]),
-            3 if rng.u8(..4) == 0 => pod.record.set_text(Field::WorkloadName, POISON),
-            4 => pod.record.module_id = [41, 42][rng.usize(..2)],
-            5 if rng.u8(..4) == 0 => pod.record.module_id = NO_MODULE,
-            6..=7 => pod.record.set_text(Field::HostInnerIp, ""),
-            8..=11 => pod.record.set_text(Field::HostInnerIp, ["10.0.0.1", "10.0.0.2"][rng.usize(..2)]),
-            // Few values, so that changes back are frequent.
-            _ => pod.record.set_text(Field::Status, ["Pending", "Running", "Failed"][rng.usize(..3)]),
-        }
+        pod.version = self.versions.then_some(self.version);
         pod.scheduled = !pod.record.text(Field::HostInnerIp).is_empty();
         self.history.entry(pod.record.uuid.clone()).or_default().push(pod.record.clone());
         self.note(Change::Touched(name.to_owned()));
@@ -159,19 +195,37 @@ impl Storage {
         }
     }
 
+    /// What could not be understood is written anew.
+    pub fn heal(&mut self) {
+        let garbled = |name: &String| self.documents[name].garbled;
+        let names: Vec<String> = self.names().into_iter().filter(garbled).collect();
+        for name in names {
+            if let Some(document) = self.documents.get_mut(&name) {
+                document.garbled = false;
+            }
+            self.wrote(&name);
+        }
+    }
+
     fn note(&mut self, change: Change) {
-        if self.subscribed {
+        if self.subscribed && !self.mute {
             self.changes.push(change);
         }
     }
 
     // ---- the watch -------------------------------------------------------------------------
 
-    /// What was not delivered yet is lost, and what happens until the next subscription.
-    pub fn break_stream(&mut self) {
+    /// The stream breaks. What is left of it still arrives, up to some byte; what was not sent yet,
+    /// and what happens until the next subscription, is lost.
+    pub fn break_stream(&mut self, rng: &mut fastrand::Rng) {
         self.changes.clear();
-        self.events.clear();
+        self.events.truncate(rng.usize(..=self.events.len()));
         self.subscribed = false;
+    }
+
+    /// A new stream is open; nothing of the old one arrives any more.
+    pub fn open_stream(&mut self) {
+        self.events.clear();
     }
 
     pub fn subscribe(&mut self) {
@@ -186,8 +240,8 @@ impl Storage {
         !self.events.is_empty()
     }
 
-    /// Makes an event of a change, with the document of now.
-    pub fn make_event(&mut self, rng: &mut fastrand::Rng) {
+    /// Makes an event of a change, with the document of now, or loses it.
+    pub fn make_event(&mut self, rng: &mut fastrand::Rng, lost: bool) {
         let change = self.changes.remove(self.pick(self.changes.len(), rng));
         let document = |name: &str| self.documents.get(name);
         let event = match &change {
@@ -195,12 +249,13 @@ impl Storage {
                 Some(Observation::Deleted(DeletedPod { storage_id: id.clone(), ..DeletedPod::default() }))
             }
             Change::Flagged(name) => document(name).map(|document| deleted(&document.pod)),
-            Change::Touched(name) => document(name).map(|document| match document.flagged {
-                true => deleted(&document.pod),
-                false => Observation::Pod(Box::new(document.pod.clone())),
+            Change::Touched(name) => document(name).and_then(|document| match document.flagged {
+                true => Some(deleted(&document.pod)),
+                // One that makes no sense is passed over.
+                false => (!document.garbled).then(|| Observation::Pod(Box::new(document.pod.clone()))),
             }),
         };
-        self.events.extend(event);
+        self.events.extend(event.filter(|_| !lost));
     }
 
     /// The next event; with `again` it will come once more.
@@ -219,20 +274,37 @@ impl Storage {
 
     // ---- reads -----------------------------------------------------------------------------
 
-    pub fn read(&self, name: &str) -> Option<ObservedPod> {
-        self.documents.get(name).filter(|document| !document.flagged).map(|document| document.pod.clone())
+    /// A point read.
+    pub fn read(&self, name: &str, placement: &Placement) -> PointRead {
+        match self.documents.get(name).filter(|document| !document.flagged) {
+            None => PointRead::Gone,
+            Some(document) if document.garbled => PointRead::Unusable("garbled".into()),
+            Some(document) => PointRead::Pod(Box::new(placement.place(&document.pod))),
+        }
+    }
+
+    /// A document as a page of a listing shows it; `None`: gone, or of no use.
+    pub fn list(&self, name: &str, placement: &Placement) -> Option<ObservedPod> {
+        let document = self.documents.get(name).filter(|document| !document.flagged && !document.garbled)?;
+        Some(placement.place(&document.pod))
     }
 
     pub fn names(&self) -> Vec<String> {
         self.documents.keys().cloned().collect()
     }
 
+    /// Documents of living pods as they are stored.
     pub fn living(&self) -> impl Iterator<Item = &ObservedPod> {
         self.documents.values().filter(|document| !document.flagged).map(|document| &document.pod)
     }
 
     pub fn is_alive(&self, uuid: &str) -> bool {
         self.living().any(|pod| pod.record.uuid == uuid)
+    }
+
+    /// How many versions of a pod there were.
+    pub fn versions_of(&self, uuid: &str) -> usize {
+        self.history.get(uuid).map_or(0, Vec::len)
     }
 }
 

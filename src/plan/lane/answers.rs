@@ -2,6 +2,7 @@
 
 use super::refusals::DUPLICATES_IN_A_ROW;
 use super::{Effect, Failure, Holder, Lane, MODULE_UNKNOWN, PointRead, Stored};
+use crate::plan::mutation::{Mutation, active};
 use crate::plan::{Acked, FieldSet, Ledger, Moment, OrderKind, Proof, Source};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl Lane {
                 self.park(uuid.to_owned(), now + UNUSABLE);
                 return vec![Effect::Retry { message }];
             }
-            _ if !counts => {
+            _ if !counts && !active(Mutation::TrustOvertakenRead) => {
                 // The gate took something about this uid in while the storage was asked: ask again.
                 job.verify.get_or_insert(false);
             }
@@ -113,7 +114,8 @@ impl Lane {
         if let (Some(wanted), Some(stored)) = (&job.wanted, &found) {
             let left = wanted.to_send(&stored.fingerprint);
             let total = wanted.fingerprint.total;
-            job.replace = Some(total).filter(|_| sent == Some(total) && left.only_immutable());
+            let untaken = sent == Some(total) && left.only_immutable();
+            job.replace = Some(total).filter(|_| untaken && !active(Mutation::NeverReplace));
             let why_not = match (self.settings.deletes, wanted.keeps_host) {
                 (false, _) => Some("sync_policy upsert-only does not replace the record"),
                 (_, true) => Some("without a host the pod could not be recorded anew"),
@@ -187,7 +189,9 @@ impl Lane {
             return failed.unwrap_or_default();
         };
         if let Some(code) = blamed {
-            self.batch = (uuids.len() / 2).max(1);
+            if !active(Mutation::NoSplit) {
+                self.batch = (uuids.len() / 2).max(1);
+            }
             if matches!(code, MODULE_UNKNOWN | MODULE_QUERY_FAILED | INTERNAL_PANIC) {
                 effects.push(Effect::RefreshTopology);
             } else if matches!(failure, Failure::Later { .. }) {
@@ -220,7 +224,7 @@ impl Lane {
             Err(Failure::NotFound) => {
                 self.count_answer();
                 ledger.learn(uuid, Acked::Absent);
-                if let Some(job) = self.jobs.get_mut(uuid) {
+                if let Some(job) = self.jobs.get_mut(uuid).filter(|_| !active(Mutation::CreateUnread)) {
                     job.verify.get_or_insert(false);
                 }
                 self.resume(uuid);
@@ -234,11 +238,11 @@ impl Lane {
         self.count_answer();
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let Some(wanted) = &job.wanted else { return Vec::new() };
-        let over = ledger.written(uuid, wanted.fingerprint);
+        let over = ledger.written(uuid, wanted.fingerprint, wanted.keeps_host);
         let received = wanted.received;
         job.attempts = 0;
         job.duplicates = 0;
-        if fields.iter().any(|field| !field.mutable()) {
+        if fields.iter().any(|field| !field.mutable()) && !active(Mutation::BelieveImmutableUpdate) {
             // Not every server changes what it does not promise to change: look.
             job.immutable_sent = Some(wanted.fingerprint.total);
             job.read_back = true;
@@ -313,7 +317,7 @@ impl Lane {
             }
             (None, Some(old)) if old.our_cluster => {
                 // Whoever the storage shows under the name now is right.
-                job.verify = Some(false);
+                job.verify = (!active(Mutation::EvictUnread)).then_some(false);
                 job.evict = Some(Box::new(old));
                 None
             }

@@ -2,6 +2,7 @@
 //! CMDB that fails and not a record.
 
 use super::{Effect, Lane};
+use crate::plan::mutation::{Mutation, active};
 use crate::plan::{Backoff, Failing, Ledger, Moment};
 use std::time::Duration;
 
@@ -50,11 +51,12 @@ impl Lane {
     /// says nothing about the others, unless the failure is `heavy`: the CMDB did not answer.
     pub(super) fn count_failure(&mut self, uuid: &str, heavy: bool, now: Moment) {
         let again = self.last_failed.as_deref() == Some(uuid);
-        if !heavy && (again || (self.is_habit(uuid) && !self.is_paused())) {
+        let alone = again || (self.is_habit(uuid) && !self.is_paused());
+        if !heavy && alone && !active(Mutation::OneFailurePausesAll) {
             return;
         }
         self.last_failed = Some(uuid.to_owned());
-        let least = if heavy { FAILURES_TO_PAUSE } else { 0 };
+        let least = if heavy || active(Mutation::OneFailurePausesAll) { FAILURES_TO_PAUSE } else { 0 };
         self.failures = (self.failures + 1).max(least);
         if self.failures >= FAILURES_TO_PAUSE {
             let attempt = self.failures - FAILURES_TO_PAUSE + 1;

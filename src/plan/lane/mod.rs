@@ -14,6 +14,7 @@ mod sticky;
 #[cfg(test)]
 mod tests;
 
+use super::mutation::{Mutation, active};
 use super::{Acked, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, OrderKind, Proof};
 use crate::model::{Field, ObservedPod, PodRecord};
 use job::Job;
@@ -422,7 +423,9 @@ impl Lane {
                 job.parked_record = true;
             } else {
                 job.wanted = None;
-                job.verify.get_or_insert(false);
+                if !active(Mutation::LoseParked) {
+                    job.verify.get_or_insert(false);
+                }
             }
         }
         job.parked_until = Some(at);

@@ -3,6 +3,7 @@
 use super::{Effect, Failure, Lane, MODULE_UNKNOWN};
 use crate::convert::repair::Repairs;
 use crate::model::Field;
+use crate::plan::mutation::{Mutation, active};
 use crate::plan::{Acked, Desired, Ledger, Moment, Refusal};
 use std::time::Duration;
 
@@ -79,7 +80,9 @@ impl Lane {
         ledger.learn(uuid, Acked::Unknown);
         if let Some(job) = self.jobs.get_mut(uuid) {
             job.read_back = true;
-            job.recheck_at = Some(now + self.settings.recheck_after);
+            if !active(Mutation::NoRecheck) {
+                job.recheck_at = Some(now + self.settings.recheck_after);
+            }
         }
         self.retry_later(uuid, now);
     }
@@ -143,6 +146,9 @@ impl Lane {
             None => format!("refused with {code}: {message}"),
         };
         let retry_at = now + REFUSAL_LIFE;
+        if active(Mutation::RefuseSilently) {
+            return Vec::new();
+        }
         let news = ledger.refused(uuid, Refusal { field, code, message, since: now, retry_at, total });
         self.resume(uuid);
         vec![told(news, uuid, shown)]

@@ -659,6 +659,33 @@ fn an_evicted_pod_keeps_the_host_its_record_has() {
 }
 
 #[test]
+fn a_repair_of_a_pod_without_a_host_does_not_forget_the_host_of_its_record() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "Running"));
+    desk.sees(homeless(with(pod("a", 2, "Running"), Field::Annotations, SPACED)), Source::Event);
+    desk.expect("update a: bk_pod_annotations");
+    desk.updated("a", &[Field::Annotations], Err(refused(PATTERN, Some(Field::Annotations))));
+    desk.expect("update a: bk_pod_annotations");
+    desk.updated("a", &[Field::Annotations], Ok(()));
+    desk.sees(with(pod("a", 3, "Failed"), Field::Annotations, SPACED), Source::Event);
+    desk.expect("update a: bk_pod_status");
+}
+
+#[test]
+fn a_pod_that_gets_its_host_back_is_not_written_for_it() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "Running"));
+    desk.sees(homeless(pod("a", 2, "Failed")), Source::Event);
+    desk.expect("update a: bk_pod_status");
+    desk.updated("a", &[Field::Status], Ok(()));
+    assert_eq!(desk.sees(pod("a", 3, "Failed"), Source::Event), Verdict::Suppressed);
+    desk.ledger.begin_full_sync();
+    desk.ledger.stored(&pod("a", 3, "Failed").record);
+    desk.sees(pod("a", 3, "Failed"), Source::Listing);
+    desk.expect("idle");
+}
+
+#[test]
 fn only_what_was_sent_and_not_taken_is_replaced() {
     let mut desk = Desk::new();
     let named = |version, workload| with(pod("a", version, "S1"), Field::WorkloadName, workload);

@@ -127,6 +127,9 @@ pub(super) struct Entry {
     pub written: u32,
     /// A point read of it is on its way, and nothing was learnt of it since that began.
     pub reading: bool,
+    /// The host of its record was kept although its document had none: `acked` has the host among its
+    /// fields, and not in its total.
+    pub kept_host: bool,
     pub care: Option<Box<Care>>,
 }
 
@@ -143,6 +146,7 @@ impl Entry {
             stored: 0,
             written: 0,
             reading: false,
+            kept_host: false,
             care: None,
         }
     }

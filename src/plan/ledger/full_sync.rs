@@ -4,6 +4,7 @@ use super::entry::{Entry, Life};
 use super::{Acked, Ledger, Missing, TOMBSTONE_LIFE, verify_order};
 use crate::model::PodRecord;
 use crate::plan::Moment;
+use crate::plan::mutation::{Mutation, active};
 
 impl Ledger {
     /// A full sync begins.
@@ -23,10 +24,11 @@ impl Ledger {
             }
         };
         let Some(entry) = self.index.get_mut(slot) else { return };
-        if entry.written == generation {
+        if entry.written == generation && !active(Mutation::ListingOverwritesAcked) {
             return;
         }
         entry.acked = Acked::Present(fingerprint);
+        entry.kept_host = false;
         entry.stored = generation;
         if matches!(entry.life, Life::Tombstone(_)) {
             // A create that was not answered landed after the delete.

@@ -5,6 +5,7 @@ use super::entry::Repair;
 use super::{Acked, Desired, Entry, Failing, Ledger, Order, Refusal, TOMBSTONES, verify_order};
 use crate::convert::repair::Repairs;
 use crate::model::Field;
+use crate::plan::mutation::{Mutation, active};
 use crate::plan::{Fingerprint, Fingerprinter, Moment};
 
 impl Ledger {
@@ -38,11 +39,13 @@ impl Ledger {
         self.prints
     }
 
-    /// The CMDB acknowledged a write: it holds this. Returns whether that ends a trouble the log told of.
-    pub fn written(&mut self, uuid: &str, fingerprint: Fingerprint) -> bool {
+    /// The CMDB acknowledged a write: it holds this, with the host it had if that was kept. Returns
+    /// whether that ends a trouble the log told of.
+    pub fn written(&mut self, uuid: &str, fingerprint: Fingerprint, keeps_host: bool) -> bool {
         self.learn(uuid, Acked::Present(fingerprint));
         let mut over = false;
         if let Some(entry) = self.entry_mut(uuid) {
+            entry.kept_host = keeps_host;
             entry.with_care_if_any(|care| over = care.settle());
         }
         over
@@ -53,6 +56,7 @@ impl Ledger {
         let generation = self.generation;
         if let Some(entry) = self.entry_mut(uuid) {
             entry.acked = acked;
+            entry.kept_host = false;
             entry.stored = generation;
             entry.written = generation;
         }
@@ -124,7 +128,7 @@ impl Ledger {
         entry.care = None;
         match entry.life {
             Life::Tombstone(_) => {}
-            _ if full => self.index.remove(slot),
+            _ if full || active(Mutation::NoTombstones) => self.index.remove(slot),
             _ => {
                 entry.life = Life::Tombstone(now);
                 self.tombstones += 1;
@@ -198,10 +202,16 @@ impl Ledger {
         let result = prints.text(desired.record.text(field));
         entry.with_care(|care| {
             care.repairs.retain(|repair| repair.field != field);
-            care.repairs.push(Repair { field, repairs, source, result, code, since: now });
+            if !active(Mutation::ForgetRepairs) {
+                care.repairs.push(Repair { field, repairs, source, result, code, since: now });
+            }
         });
-        let before = std::mem::replace(&mut desired.fingerprint, prints.of(&desired.record)).total;
-        if entry.desired == Some(before) {
+        let before = desired.fingerprint;
+        desired.fingerprint = match desired.keeps_host {
+            true => prints.of(&desired.record).keeping(&before, Field::HostInnerIp),
+            false => prints.of(&desired.record),
+        };
+        if entry.desired == Some(before.total) {
             entry.desired = Some(desired.fingerprint.total);
         }
     }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::model::{DeletedPod, Field, ObservedPod, PodRecord};
 use crate::plan::event_queue::{QueuedEvent, older};
+use crate::plan::mutation::{Mutation, active};
 use crate::plan::{FieldSet, Fingerprint, Fingerprinter, Moment};
 
 impl Ledger {
@@ -75,12 +76,15 @@ impl Ledger {
         if let Some(holder) = holder {
             let dead = self.index.get(holder).is_some_and(Entry::is_dead);
             match source {
-                Source::Event if dead => {
+                Source::Event if dead && !active(Mutation::BelieveEventUnderDeadName) => {
                     // A late event about another dead pod of that name looks the same.
                     let slot = self.entry_of(&pod);
                     return self.verify(slot, false);
                 }
                 Source::Event | Source::Listing if !dead => {
+                    if active(Mutation::NoSupersede) {
+                        return Decision::of(Verdict::Stale);
+                    }
                     self.mark_listed(holder, source);
                     if let Some(slot) = known {
                         self.mark_listed(slot, source);
@@ -162,7 +166,8 @@ impl Ledger {
         match source {
             Source::Read => None,
             Source::Event if lower => Some(Verdict::Stale),
-            _ if was_gone || lower => Some(Verdict::Verify),
+            Source::Listing if lower && active(Mutation::NeverAcceptLower) => Some(Verdict::Stale),
+            _ if was_gone || (lower && !active(Mutation::AcceptLowerListing)) => Some(Verdict::Verify),
             _ => None,
         }
     }
@@ -182,7 +187,8 @@ impl Ledger {
         entry.reading = false;
         let shortened: FieldSet = pod.shortened.iter().copied().collect();
         if entry.care.is_some() || !shortened.is_empty() {
-            entry.with_care(|care| care.shortened = shortened);
+            let shown = if active(Mutation::HideShortened) { FieldSet::EMPTY } else { shortened };
+            entry.with_care(|care| care.shortened = shown);
         }
     }
 
@@ -203,10 +209,16 @@ impl Ledger {
         if !pod.scheduled {
             // A host that was recorded stays: an evicted pod loses it in its document only.
             let Acked::Present(held) = entry.acked else { return without_host(entry, source) };
-            wanted = wanted.keeping(&held, Field::HostInnerIp);
-            if held.difference(&wanted).is_empty() {
-                wanted = held;
+            if active(Mutation::ForgetHost) {
+                return (Verdict::Waiting, None);
             }
+            wanted = wanted.keeping(&held, Field::HostInnerIp);
+        }
+        if let Acked::Present(held) = entry.acked
+            && (!pod.scheduled || entry.kept_host)
+            && held.difference(&wanted).is_empty()
+        {
+            wanted = held;
         }
         if pod.record.module_id == 0 {
             let refusal = Refusal {
@@ -225,8 +237,10 @@ impl Ledger {
         }
         let held = entry.acked.is(wanted.total);
         let handed = entry.desired == Some(wanted.total);
-        let not_due = entry.refusal().is_some_and(|r| r.total == wanted.total && now < r.retry_at);
-        if held && (handed || entry.desired.is_none()) {
+        let unchanged = |r: &Refusal| r.total == wanted.total || active(Mutation::KeepRefusing);
+        let not_due = entry.refusal().is_some_and(|r| unchanged(r) && now < r.retry_at)
+            && !active(Mutation::RetryRefusedAtOnce);
+        if held && (handed || entry.desired.is_none() || active(Mutation::SuppressAgainstAcked)) {
             entry.desired = Some(wanted.total);
             entry.with_care_if_any(|care| {
                 care.settle();

@@ -13,7 +13,7 @@ fn see(ledger: &mut Ledger, pod: crate::model::ObservedPod, source: Source) -> V
 
 /// The CMDB acknowledges this pod as it is.
 fn acknowledge(ledger: &mut Ledger, pod: &crate::model::ObservedPod) {
-    ledger.written(&pod.record.uuid, ledger.prints().of(&pod.record));
+    ledger.written(&pod.record.uuid, ledger.prints().of(&pod.record), false);
 }
 
 /// A ledger in which pod a is seen and recorded.

@@ -92,7 +92,7 @@ pub fn ledger() -> Section {
         if let Ok(Observation::Pod(pod)) = converter.document(&document, &modules) {
             let (uuid, print) = (pod.record.uuid.clone(), prints.of(&pod.record));
             ledger.observe(*pod, Source::Listing, None, Moment::ZERO);
-            ledger.written(&uuid, print);
+            ledger.written(&uuid, print, false);
         }
     };
     // The first ones warm up what is kept for good.

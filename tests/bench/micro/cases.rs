@@ -59,7 +59,7 @@ fn diff() -> Case {
     let (prints, pod) = (Fingerprinter::new(1), observed());
     let mut ledger = Ledger::new(prints, 1);
     ledger.observe(pod.clone(), Source::Listing, None, Moment::ZERO);
-    ledger.written(&pod.record.uuid, prints.of(&pod.record));
+    ledger.written(&pod.record.uuid, prints.of(&pod.record), false);
     Box::new(move || {
         let decision = ledger.observe(pod.clone(), Source::Listing, None, Moment::ZERO);
         assert!(black_box(decision).orders.is_empty());

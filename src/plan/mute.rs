@@ -12,7 +12,7 @@ const SUSPECTS: usize = 1_000;
 
 /// The suspicion against the current watch stream.
 #[derive(Debug)]
-pub(super) struct MuteCheck {
+pub struct MuteCheck {
     /// A change older than this should have been delivered.
     grace: Duration,
     /// What the last listing lacked while no event about it was waiting: suspicious once a point
@@ -104,6 +104,7 @@ mod tests {
         check.suspect("b", 3, s(310));
         assert_eq!(check.missed(3, s(340)), 1);
     }
+
     #[test]
     fn a_delete_is_suspicious_only_if_no_event_told_it_since_the_listing() {
         let s = Duration::from_secs;

@@ -1,0 +1,103 @@
+//! What one full sync concludes from its two listings: the orders that follow, and whether the watch
+//! should have told.
+//!
+//! The caller lists and holds the gate; what the CMDB holds is in the [`Ledger`] already.
+
+use super::{
+    Acked, Cause, EventQueue, Guard, GuardDecision, Ledger, Missing, Moment, MuteCheck, Order, OrderKind,
+    Source,
+};
+use crate::model::ObservedPod;
+
+/// The comparison of one full sync.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The watch stream that is suspected if changes turn up that it did not deliver.
+    stream: Option<u64>,
+    periodic: bool,
+    deletes: bool,
+    created: u64,
+    updated: u64,
+}
+
+/// What the storage's listing lacks.
+#[derive(Debug)]
+pub struct Lacking {
+    /// To be verified, and deleted if the storage does not have them.
+    pub orders: Vec<Order>,
+    /// Deletes that are held back.
+    pub held_back: usize,
+    /// Records the CMDB holds for this cluster.
+    pub total: usize,
+}
+
+impl Comparison {
+    /// One that `causes` asked for. `stream` is the connected watch stream, if it is `settled`;
+    /// `deletes`: whether records may be deleted at all.
+    pub fn new(causes: &[Cause], stream: Option<u64>, settled: bool, deletes: bool) -> Self {
+        // A topology that changed makes every document of a Mesos cluster look new.
+        let telling = settled && !causes.contains(&Cause::Topology);
+        let stream = stream.filter(|_| telling);
+        let periodic = causes.contains(&Cause::Periodic);
+        Self { stream, periodic, deletes, created: 0, updated: 0 }
+    }
+
+    /// Records to create and to update so far.
+    pub fn changes(&self) -> (u64, u64) {
+        (self.created, self.updated)
+    }
+
+    /// A page of the storage's listing. News no event about which is waiting should have been
+    /// delivered by the watch.
+    pub fn page(
+        &mut self,
+        pods: Vec<ObservedPod>,
+        ledger: &mut Ledger,
+        events: &EventQueue,
+        mute: &mut MuteCheck,
+        now: Moment,
+    ) -> Vec<Order> {
+        let mut orders = Vec::new();
+        for pod in pods {
+            let (uuid, storage_id) = (pod.record.uuid.clone(), pod.storage_id.clone());
+            let decision = ledger.observe(pod, Source::Listing, None, now);
+            for order in &decision.orders {
+                match (&order.kind, ledger.acked(&uuid)) {
+                    (OrderKind::Write(_), Acked::Absent) => self.created += 1,
+                    (OrderKind::Write(_), _) => self.updated += 1,
+                    (OrderKind::Verify { .. }, _) => {}
+                }
+            }
+            if let Some(stream) = self.stream.filter(|_| decision.news && !events.contains(&storage_id)) {
+                mute.suspect(&storage_id, stream, now);
+            }
+            orders.extend(decision.orders);
+        }
+        orders
+    }
+
+    /// Both listings are complete: what the storage's lacks, after the guard.
+    pub fn missing(
+        &self,
+        ledger: &mut Ledger,
+        guard: &mut Guard,
+        events: &EventQueue,
+        mute: &mut MuteCheck,
+        now: Moment,
+    ) -> Lacking {
+        let Missing { recorded, unrecorded: mut orders, doomed, total } = ledger.missing(now);
+        if !self.deletes {
+            return Lacking { orders, held_back: 0, total };
+        }
+        let GuardDecision { carry_out, held_back } = guard.decide(recorded, total, self.periodic, now);
+        if let Some(stream) = self.stream {
+            // If they turn out to be gone, these are deletes the watch has not delivered.
+            let ids = carry_out.iter().filter_map(|order| ledger.storage_id_of(&order.uuid));
+            let quiet = ids.filter(|id| !events.contains(id)).map(str::to_owned);
+            mute.listing_lacked(quiet, stream);
+        }
+        orders.extend(doomed);
+        orders.extend(carry_out);
+        Lacking { orders, held_back, total }
+    }
+}

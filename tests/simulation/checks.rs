@@ -1,0 +1,353 @@
+//! What must hold at every step (design.md 3), judged by what storage and CMDB really hold.
+
+use super::chance::Case;
+use super::cmdb::{Cmdb, OUR_BIZ, Write, Written};
+use super::core::{Core, deletes_for_good};
+use super::placement::fit;
+use super::storage::Storage;
+use bcs_bkcmdb_synchronizer::model::{Field, ObservedPod, PodRecord};
+use bcs_bkcmdb_synchronizer::plan::{
+    Acked, Effect, Failure, FieldSet, Lacking, Moment, OrderKind, PointRead, Proof, Step,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// For so long a refused record that did not change is left alone.
+const REFUSED_FOR: Duration = Duration::from_secs(3600);
+/// Times it may be tried: its module is looked up once, and a second order may be on its way when the
+/// first is refused.
+const TRIED: u32 = 4;
+
+/// A broken promise: the rule of design.md 3, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub rule: u8,
+    pub what: String,
+}
+
+pub fn violation<T>(rule: u8, what: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { rule, what: what.into() })
+}
+
+/// A violation and the run that came to it.
+#[derive(Debug)]
+pub struct Failed {
+    pub case: Case,
+    pub violation: Violation,
+}
+
+/// A record that was refused for good: what was sent, after how many versions of the pod, when and how
+/// often.
+struct Refused {
+    record: PodRecord,
+    versions: usize,
+    at: Moment,
+    times: u32,
+}
+
+/// The uuid of a pod that was dead before the run, under that name.
+pub fn dead_uuid(name: &str) -> String {
+    format!("dead-{name}")
+}
+
+/// What an observer who sees everything remembers.
+#[derive(Default)]
+pub struct Oracle {
+    /// Per uuid the oldest place in its history that the newest acknowledged record can stand for.
+    acknowledged: BTreeMap<String, usize>,
+    /// Uuids a point read has shown to be gone.
+    proven: BTreeSet<String>,
+    /// Uuids whose record somebody else, or a write without an answer, may have changed.
+    doubtful: BTreeSet<String>,
+    refused: BTreeMap<String, Refused>,
+    /// Deletes that are held back, and since when.
+    held: BTreeMap<String, Moment>,
+    approved: bool,
+    /// Names and uuids the listing that is on has shown.
+    listed: BTreeSet<String>,
+    /// Requests to anybody on behalf of one pod.
+    pub requests: u64,
+}
+
+impl Oracle {
+    /// Its record may be anything from now on.
+    pub fn doubt(&mut self, uuid: &str) {
+        self.doubtful.insert(uuid.to_owned());
+    }
+
+    /// The synchronizer forgot everything.
+    pub fn restarted(&mut self) {
+        self.refused.clear();
+        self.held.clear();
+        self.approved = false;
+    }
+
+    /// A point read of a name was answered.
+    pub fn read(&mut self, name: &str, answer: &PointRead, storage: &Storage) {
+        let found = match answer {
+            PointRead::Gone => None,
+            PointRead::Pod(pod) => Some(pod.record.uuid.as_str()),
+            PointRead::Unusable(_) | PointRead::Failed(_) => return,
+        };
+        let has_name = |record: &PodRecord| record.name == name;
+        let ever = storage.history.iter().filter(|(_, records)| records.first().is_some_and(has_name));
+        let gone = ever.map(|(uuid, _)| uuid).filter(|uuid| Some(uuid.as_str()) != found);
+        self.proven.extend(gone.cloned());
+        self.proven.insert(dead_uuid(name));
+    }
+
+    // ---- writes ----------------------------------------------------------------------------
+
+    /// A write is about to be sent.
+    pub fn check_write(
+        &mut self,
+        step: &Step,
+        write: &Write,
+        core: &Core,
+        storage: &Storage,
+        cmdb: &Cmdb,
+    ) -> Result<(), Violation> {
+        self.check_delete(step, write, core, storage, cmdb)?;
+        for record in write.records() {
+            let fields = match write {
+                Write::Update(_, fields) => *fields,
+                _ => FieldSet::ALL,
+            };
+            if fields.contains(Field::HostInnerIp) && record.text(Field::HostInnerIp).is_empty() {
+                return violation(1, format!("{} is written without a host", record.uuid));
+            }
+            self.check_order(record, storage)?;
+        }
+        match (write, step) {
+            // Nobody can tell how a record with a kept host looks as a whole: then all is sent.
+            (Write::Update(record, _), Step::Update { fields: FieldSet::ALL, .. })
+                if lost_its_host(record, storage) => {}
+            (Write::Update(record, fields), _) => self.check_need(record, *fields, cmdb)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Rule 4.
+    fn check_delete(
+        &self,
+        step: &Step,
+        write: &Write,
+        core: &Core,
+        storage: &Storage,
+        cmdb: &Cmdb,
+    ) -> Result<(), Violation> {
+        let victims: Vec<&str> = match write {
+            Write::Delete(uuid, biz) if *biz == OUR_BIZ => vec![uuid.as_str()],
+            Write::DeleteName(name) => {
+                let same = cmdb.listed().filter(|record| record.name == *name);
+                same.map(|record| record.uuid.as_str()).collect()
+            }
+            Write::Delete(..) => Vec::new(),
+            Write::Create(_) | Write::Update(..) => return Ok(()),
+        };
+        if !core.settings.deletes {
+            return violation(4, "deleted although only upserts are allowed");
+        }
+        if let Some(uuid) = deletes_for_good(step)
+            && !self.proven.contains(uuid)
+        {
+            return violation(4, format!("deleted {uuid} without a point read that shows it is gone"));
+        }
+        let replaced = match step {
+            Step::Delete { uuid, proof: Proof::Replaced } => Some(uuid.as_str()),
+            _ => None,
+        };
+        if let Some(uuid) = replaced.filter(|uuid| cmdb.changes_immutable && !self.doubtful.contains(*uuid)) {
+            return violation(4, format!("replaced {uuid}, whose fields can all be updated"));
+        }
+        match victims.into_iter().find(|uuid| Some(*uuid) != replaced && storage.is_alive(uuid)) {
+            Some(uuid) => violation(4, format!("deleted {uuid}, which is alive")),
+            None => Ok(()),
+        }
+    }
+
+    /// Rule 2. Without versions nobody can tell an old event; versions that start low again make one
+    /// of before pass for new. A later event, or the full sync, puts that right.
+    fn check_order(&self, record: &PodRecord, storage: &Storage) -> Result<(), Violation> {
+        if storage.restored || !storage.versions {
+            return Ok(());
+        }
+        let newest = places(record, storage).last();
+        match (newest, self.acknowledged.get(&record.uuid)) {
+            (Some(newest), Some(known)) if newest < *known => {
+                violation(2, format!("{}: version {newest} after {known} was acknowledged", record.uuid))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Rule 5: an update sends what differs. What an update cannot change it may try.
+    fn check_need(&self, record: &PodRecord, fields: FieldSet, cmdb: &Cmdb) -> Result<(), Violation> {
+        let Some(held) = cmdb.held(&record.uuid).filter(|_| !self.doubtful.contains(&record.uuid)) else {
+            return Ok(());
+        };
+        let same = |field: &Field| match field {
+            Field::ModuleId => record.module_id == held.module_id,
+            Field::CloudId => record.cloud_id == held.cloud_id,
+            _ => record.text(*field) == held.text(*field),
+        };
+        match fields.iter().find(|field| field.mutable() && same(field)) {
+            Some(field) => {
+                violation(5, format!("{}: {} is sent and held already", record.uuid, field.name()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A write was answered.
+    pub fn answered(
+        &mut self,
+        write: &Write,
+        answer: &Written,
+        now: Moment,
+        storage: &Storage,
+    ) -> Result<(), Violation> {
+        let one = answer.as_ref().err().map(|failure| vec![Err(failure.clone())]);
+        let results = answer.as_ref().ok().or(one.as_ref()).map_or(&[][..], Vec::as_slice);
+        for (record, result) in write.records().iter().zip(results) {
+            match result {
+                Ok(()) => self.acknowledged(record, storage),
+                Err(Failure::Refused { .. }) => self.check_refused(record, now, storage)?,
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, record: &PodRecord, storage: &Storage) {
+        self.refused.remove(&record.uuid);
+        if let Some(oldest) = places(record, storage).next() {
+            let known = self.acknowledged.entry(record.uuid.clone()).or_default();
+            *known = oldest.max(*known);
+        }
+    }
+
+    // ---- refusals --------------------------------------------------------------------------
+
+    /// Rule 7: what is refused is not tried again at once.
+    fn check_refused(&mut self, record: &PodRecord, now: Moment, storage: &Storage) -> Result<(), Violation> {
+        let uuid = &record.uuid;
+        let versions = storage.versions_of(uuid);
+        let again = |old: &&Refused| {
+            old.record == *record && old.versions == versions && now.saturating_sub(old.at) < REFUSED_FOR
+        };
+        let telling = storage.versions && !storage.restored && !self.doubtful.contains(uuid);
+        let before = self.refused.get(uuid).filter(again).filter(|_| telling);
+        let times = 1 + before.map_or(0, |old| old.times);
+        if times > TRIED {
+            return violation(7, format!("{uuid} was refused {times} times though nothing changed"));
+        }
+        let at = before.map_or(now, |old| old.at);
+        self.refused.insert(uuid.clone(), Refused { record: record.clone(), versions, at, times });
+        Ok(())
+    }
+
+    /// Rule 7: what is refused is shown.
+    pub fn check_effects(&self, effects: &[Effect], core: &Core) -> Result<(), Violation> {
+        for effect in effects {
+            if let Effect::Refused { uuid, .. } = effect
+                && !core.ledger.is_refused(uuid)
+            {
+                return violation(7, format!("{uuid} was refused, and nothing shows it"));
+            }
+        }
+        Ok(())
+    }
+
+    // ---- the delete guard ------------------------------------------------------------------
+
+    pub fn listing_begins(&mut self) {
+        self.listed.clear();
+    }
+
+    pub fn listed(&mut self, pod: &ObservedPod) {
+        self.listed.extend([pod.record.uuid.clone(), pod.record.name.clone()]);
+    }
+
+    /// The operator looked at what is held back, and agrees.
+    pub fn approved(&mut self) {
+        self.approved = !self.held.is_empty();
+    }
+
+    pub fn holds_back(&self, uuid: &str) -> bool {
+        self.held.contains_key(uuid)
+    }
+
+    /// Rule 4, its second half: what a full sync may do about missing records.
+    pub fn check_missing(
+        &mut self,
+        lacking: &Lacking,
+        periodic: bool,
+        core: &Core,
+        storage: &Storage,
+        cmdb: &Cmdb,
+    ) -> Result<(), Violation> {
+        let recorded = |uuid: &String| core.ledger.acked(uuid) != Acked::Absent;
+        let of_kind = |claim: bool| {
+            let orders = lacking.orders.iter();
+            let kind = OrderKind::Verify { missing: claim };
+            orders
+                .filter(move |order| order.kind == kind)
+                .map(|order| &order.uuid)
+                .filter(|uuid| recorded(uuid))
+        };
+        let carried: BTreeSet<&String> = of_kind(true).collect();
+        let doomed: BTreeSet<&String> = of_kind(false).collect();
+        let limits = core.settings.guard;
+        let count = carried.len() + lacking.held_back;
+        let above = count > limits.min && count * 100 > limits.percent as usize * lacking.total;
+        let confirmed = |since: &Moment| periodic && core.now.saturating_sub(*since) >= limits.interval;
+        let may = |uuid: &String| self.held.get(uuid).is_some_and(|since| self.approved || confirmed(since));
+        if let Some(uuid) = carried.iter().find(|uuid| above && !may(uuid)) {
+            return violation(4, format!("the delete of {uuid} should have been held back"));
+        }
+        let shown = |uuid: &String| {
+            let name = core.ledger.name_of(uuid).map_or("", |(_, name)| name);
+            self.listed.contains(uuid) || self.listed.contains(name)
+        };
+        let known: BTreeSet<&String> = storage.history.keys().chain(cmdb.records.keys()).collect();
+        let held = known.into_iter().filter(|uuid| above && recorded(uuid) && !shown(uuid));
+        let held = held.filter(|uuid| !carried.contains(uuid) && !doomed.contains(uuid));
+        let held: BTreeMap<String, Moment> =
+            held.map(|uuid| (uuid.clone(), self.held.get(uuid).copied().unwrap_or(core.now))).collect();
+        self.held = held;
+        self.approved = false;
+        Ok(())
+    }
+}
+
+/// The places in its history at which the pod looked like this, as far as a record tells: its module
+/// depends on the topology, and an evicted pod keeps its host.
+fn places<'a>(record: &'a PodRecord, storage: &'a Storage) -> impl DoubleEndedIterator<Item = usize> + 'a {
+    let history = storage.history.get(&record.uuid).map_or(&[][..], Vec::as_slice);
+    history.iter().enumerate().filter(|(_, old)| looks_like(old, record)).map(|(at, _)| at)
+}
+
+fn looks_like(old: &PodRecord, record: &PodRecord) -> bool {
+    Field::ALL.into_iter().all(|field| {
+        let (was, is) = (old.text(field), record.text(field));
+        match field {
+            Field::HostInnerIp => was.is_empty() || was == is,
+            Field::Annotations => was == is || repaired(old) == is,
+            _ => was == is,
+        }
+    })
+}
+
+fn lost_its_host(record: &PodRecord, storage: &Storage) -> bool {
+    let history = storage.history.get(&record.uuid).map_or(&[][..], Vec::as_slice);
+    history.iter().any(|old| old.text(Field::HostInnerIp).is_empty())
+}
+
+/// The annotations as the CMDB takes them.
+fn repaired(old: &PodRecord) -> String {
+    let mut alone = PodRecord::default();
+    alone.set_text(Field::Annotations, old.text(Field::Annotations));
+    fit(&alone, &[0]).map(|record| record.text(Field::Annotations).to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,191 @@
+//! What the program does: seeds, kept cases and mutations, on every core.
+
+use super::chance::Case;
+use super::checks::Failed;
+use super::mutations::Broken;
+use super::shrink::{attempt, shrink, tell};
+use bcs_bkcmdb_synchronizer::plan::mutation;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+const USAGE: &str = "\
+usage: tests/simulate [--seeds N | --from SEED --seeds N] [--mutations] [--mutation NAME] [--case CASE]
+
+  without arguments   the kept cases, 20,000 seeds and every mutation
+  --seeds N           N seeds, from 0 or from --from on
+  --mutations         every rule broken on purpose, and how many seeds it took to notice
+  --mutation NAME     one of them, with the shortest run that notices it
+  --case CASE         one run, told step by step: SEED, or SEED:STEP,STEP,... as a failure prints it";
+
+/// Runs that failed before, one a line; what follows the case says what it was.
+const CASES: &str = include_str!("cases.txt");
+const SEEDS: u64 = 20_000;
+/// After so many failures further ones tell nothing new.
+const ENOUGH: usize = 20;
+/// A mutation that so many seeds do not notice is not noticed.
+const PATIENCE: u64 = 20_000;
+
+/// What was asked for.
+#[derive(Default)]
+struct Wanted {
+    seeds: Option<u64>,
+    from: u64,
+    mutations: bool,
+    mutation: Option<Broken>,
+    case: Option<Case>,
+}
+
+/// Does what the arguments ask for; whether all is well.
+pub fn run(arguments: impl Iterator<Item = String>) -> Result<bool, String> {
+    let wanted = parse(arguments)?;
+    if let Some(case) = wanted.case {
+        return Ok(show(&case, wanted.mutation));
+    }
+    if let Some(broken) = wanted.mutation {
+        return Ok(notice(broken, true).is_some());
+    }
+    let everything = wanted.seeds.is_none() && !wanted.mutations;
+    let mut good = cases();
+    if let Some(count) = wanted.seeds.or(everything.then_some(SEEDS)) {
+        good &= seeds(wanted.from, count);
+    }
+    if everything || wanted.mutations {
+        good &= mutations();
+    }
+    Ok(good)
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(USAGE.to_owned());
+        let number = |text: String| text.replace(['_', ','], "").parse().map_err(|_| USAGE.to_owned());
+        match argument.as_str() {
+            "--seeds" => wanted.seeds = Some(number(value()?)?),
+            "--from" => wanted.from = number(value()?)?,
+            "--mutations" => wanted.mutations = true,
+            "--mutation" => {
+                let name = value()?;
+                let known = Broken::all().into_iter().find(|broken| broken.name() == name);
+                wanted.mutation = Some(known.ok_or(format!("there is no mutation {name}"))?);
+            }
+            "--case" => wanted.case = Some(value()?.parse()?),
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    Ok(wanted)
+}
+
+/// A line the test runner counts.
+fn verdict(name: &str, passed: usize, failed: usize, started: Instant) -> bool {
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    let took = started.elapsed().as_secs_f64();
+    println!("{name}: {took:.1} s");
+    println!("test result: {word}. {passed} passed; {failed} failed; 0 ignored");
+    failed == 0
+}
+
+/// Whether nothing fails in this part; shows it in any case.
+fn show(case: &Case, broken: Option<Broken>) -> bool {
+    mutation::switch(broken.and_then(Broken::core));
+    match attempt(case, broken) {
+        Err(violation) => {
+            println!("{}", tell(&Failed { case: case.clone(), violation }, broken));
+            false
+        }
+        Ok(()) => {
+            println!("case {case} keeps every promise");
+            true
+        }
+    }
+}
+
+fn cases() -> bool {
+    let started = Instant::now();
+    let lines = CASES.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let (mut passed, mut failed) = (0, 0);
+    for line in lines {
+        let text = line.split_whitespace().next().unwrap_or_default();
+        let good = match text.parse::<Case>() {
+            Ok(case) => show(&case, None),
+            Err(wrong) => {
+                println!("cases.txt: {wrong}");
+                false
+            }
+        };
+        passed += usize::from(good);
+        failed += usize::from(!good);
+    }
+    verdict("kept cases", passed, failed, started)
+}
+
+/// Runs seeds on every core until all are done or enough have failed.
+fn seeds(from: u64, count: u64) -> bool {
+    let started = Instant::now();
+    let (next, failures) = (AtomicU64::new(from), Mutex::new(Vec::new()));
+    on_every_core(|| {
+        loop {
+            let seed = next.fetch_add(1, Relaxed);
+            if seed >= from + count || failures.lock().len() >= ENOUGH {
+                return;
+            }
+            let case = Case::of(seed);
+            if let Err(violation) = attempt(&case, None) {
+                println!("seed {seed} breaks rule {}: {}", violation.rule, violation.what);
+                failures.lock().push(Failed { case, violation });
+            }
+        }
+    });
+    let failures = failures.into_inner();
+    let failed = failures.len();
+    if let Some(first) = failures.into_iter().min_by_key(|failed| failed.case.seed) {
+        println!("{}", tell(&shrink(first, None), None));
+    }
+    verdict(&format!("{count} seeds from {from} on"), usize::from(failed == 0), failed, started)
+}
+
+fn mutations() -> bool {
+    let started = Instant::now();
+    let all = Broken::noticed();
+    let next = AtomicU64::new(0);
+    let work = || {
+        let mut missed = 0;
+        while let Some(broken) = all.get(next.fetch_add(1, Relaxed) as usize) {
+            match notice(*broken, false) {
+                Some(seed) => println!("mutation {}: noticed after {} seeds", broken.name(), seed + 1),
+                None => {
+                    println!("mutation {}: NOT NOTICED in {PATIENCE} seeds", broken.name());
+                    missed += 1;
+                }
+            }
+        }
+        missed
+    };
+    let missed = on_every_core(work).into_iter().sum();
+    verdict("mutations", all.len() - missed, missed, started)
+}
+
+/// The first seed that notices a broken rule.
+fn notice(broken: Broken, told: bool) -> Option<u64> {
+    mutation::switch(broken.core());
+    let found = (0..PATIENCE).find_map(|seed| {
+        let case = Case::of(seed);
+        attempt(&case, Some(broken)).err().map(|violation| Failed { case, violation })
+    });
+    let seed = found.as_ref().map(|failed| failed.case.seed);
+    if let Some(failed) = found.filter(|_| told) {
+        println!("{}", tell(&shrink(failed, Some(broken)), Some(broken)));
+    }
+    mutation::switch(None);
+    seed
+}
+
+fn on_every_core<T: Send>(work: impl Fn() -> T + Sync) -> Vec<T> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let spawn = |n| std::thread::Builder::new().name(format!("seeds {n}")).spawn_scoped(scope, &work);
+        let workers: Vec<_> = (0..cores).filter_map(|n| spawn(n).ok()).collect();
+        workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+    })
+}
