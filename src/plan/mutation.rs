@@ -2,7 +2,7 @@
 //! would notice.
 //!
 //! With the feature `mutations` a thread may break one rule for itself. Without it, as in every build
-//! that is shipped, [`active`] is the constant `false`, and what hangs on it is not in the program.
+//! that is shipped, `active` is the constant `false`, and what hangs on it is not in the program.
 
 /// One rule, broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
