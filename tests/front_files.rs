@@ -52,6 +52,7 @@ fn a_port_outlives_times_without_files_and_leaves_none_open() {
         .status()
         .unwrap();
     assert!(limit.success());
+    let idle = open_files();
     for round in 0..5 {
         // Ends when this process, client and server at once, has no file left.
         let mut clients: Vec<TcpStream> =
@@ -67,6 +68,7 @@ fn a_port_outlives_times_without_files_and_leaves_none_open() {
             }
         });
         wait_for("the port recovers", || is_healthy(front.addr()));
+        wait_for("the connections of the round are closed", || open_files() <= idle);
     }
     front.stop();
     wait_for("all files are closed", || open_files() <= before);
