@@ -56,35 +56,27 @@ fn check(page: usize, fault: Fault, outcome: &str) {
     world.wait_live();
 }
 
+/// How a page can go wrong, and what the full sync makes of it. An empty page looks like the end: the
+/// cluster, or what comes after the page, seems to be gone.
+const FAULTS: [(Fault, &str); 8] = [
+    (Fault::Refuse, "failed"),
+    (Fault::Error500, "failed"),
+    (Fault::Html, "failed"),
+    (Fault::Truncated, "failed"),
+    (Fault::DataNull, "failed"),
+    (Fault::DataObject, "failed"),
+    (Fault::Close, "failed"),
+    (Fault::Empty, "ok"),
+];
+
 #[test]
 fn a_listing_that_fails_at_its_first_page_deletes_nothing() {
-    let faults = [
-        (Fault::Refuse, "failed"),
-        (Fault::Error500, "failed"),
-        (Fault::Html, "failed"),
-        (Fault::Truncated, "failed"),
-        (Fault::DataNull, "failed"),
-        (Fault::DataObject, "failed"),
-        (Fault::Close, "failed"),
-        (Fault::Empty, "ok"),
-    ];
-    at_once(faults, |(fault, outcome)| check(0, fault, outcome));
+    at_once(FAULTS, |(fault, outcome)| check(0, fault, outcome));
 }
 
 #[test]
 fn a_listing_that_fails_at_a_later_page_deletes_nothing() {
-    let faults = [
-        (Fault::Refuse, "failed"),
-        (Fault::Error500, "failed"),
-        (Fault::Html, "failed"),
-        (Fault::Truncated, "failed"),
-        (Fault::DataNull, "failed"),
-        (Fault::DataObject, "failed"),
-        (Fault::Close, "failed"),
-        // An empty page in the middle looks like the end: half of the cluster seems to be gone.
-        (Fault::Empty, "ok"),
-    ];
-    at_once(faults, |(fault, outcome)| check(3, fault, outcome));
+    at_once(FAULTS, |(fault, outcome)| check(3, fault, outcome));
 }
 
 /// Pods missing from a listing stay unless a read says they are gone.

@@ -203,6 +203,22 @@ pub struct FullSyncStatus {
     pub held_back_deletes: usize,
 }
 
+impl Default for FullSyncStatus {
+    /// There was none yet.
+    fn default() -> Self {
+        Self {
+            count: 0,
+            last_outcome: "never",
+            last_finished_at: None,
+            last_duration_seconds: None,
+            created: 0,
+            updated: 0,
+            deleted: 0,
+            held_back_deletes: 0,
+        }
+    }
+}
+
 /// The sender shards together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SenderStatus {

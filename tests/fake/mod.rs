@@ -41,12 +41,8 @@ pub fn cluster(id: &str, state: ClusterState, last_error: Option<&str>) -> Clust
         full_sync: FullSyncStatus {
             count: 1,
             last_outcome: "ok",
-            last_finished_at: None,
             last_duration_seconds: Some(1.5),
-            created: 0,
-            updated: 0,
-            deleted: 0,
-            held_back_deletes: 0,
+            ..FullSyncStatus::default()
         },
         senders: SenderStatus::default(),
         invalid_documents: InvalidDocuments::default(),
