@@ -85,7 +85,7 @@ impl Comparison {
         mute: &mut MuteCheck,
         now: Moment,
     ) -> Lacking {
-        let Missing { recorded, unrecorded: mut orders, doomed, total } = ledger.missing(now);
+        let Missing { recorded, unrecorded: mut orders, doomed, superseded, total } = ledger.missing(now);
         if !self.deletes {
             return Lacking { orders, held_back: 0, total };
         }
@@ -97,6 +97,7 @@ impl Comparison {
             mute.listing_lacked(quiet, stream);
         }
         orders.extend(doomed);
+        orders.extend(superseded);
         orders.extend(carry_out);
         Lacking { orders, held_back, total }
     }

@@ -1,7 +1,7 @@
 //! What the answers of storage and CMDB mean for a lane.
 
 use super::refusals::DUPLICATES_IN_A_ROW;
-use super::{Effect, Failure, Holder, Lane, MODULE_UNKNOWN, PointRead, Stored};
+use super::{Effect, Failure, Holder, Lane, MODULE_UNKNOWN, PointRead};
 use crate::plan::mutation::{Mutation, active};
 use crate::plan::{Acked, FieldSet, Ledger, Moment, OrderKind, Proof, Source};
 use std::time::Duration;
@@ -89,60 +89,6 @@ impl Lane {
             job.successor = None;
             job.doom = Some(proof);
         }
-    }
-
-    /// The CMDB answered a [`super::Step::ReadBack`].
-    pub fn read_back(
-        &mut self,
-        uuid: &str,
-        answer: Result<Option<Stored>, Failure>,
-        now: Moment,
-        ledger: &mut Ledger,
-    ) -> Vec<Effect> {
-        let found = match answer {
-            Ok(found) => found,
-            Err(failure) => return self.failed(uuid, failure.of_a_read(), now, ledger),
-        };
-        self.count_answer();
-        let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
-        job.read_back = false;
-        match &found {
-            Some(stored) => ledger.adopt(uuid, &stored.namespace, &stored.name, stored.fingerprint),
-            None => ledger.learn(uuid, Acked::Absent),
-        }
-        let sent = std::mem::take(&mut job.immutable_sent);
-        if let (Some(wanted), Some(stored)) = (&job.wanted, &found) {
-            let left = wanted.to_send(&stored.fingerprint);
-            let total = wanted.fingerprint.total;
-            let untaken = sent == Some(total) && left.only_immutable();
-            job.replace = Some(total).filter(|_| untaken && !active(Mutation::NeverReplace));
-            let why_not = match (self.settings.deletes, wanted.keeps_host) {
-                (false, _) => Some("sync_policy upsert-only does not replace the record"),
-                (_, true) => Some("without a host the pod could not be recorded anew"),
-                _ => None,
-            };
-            if let Some(why_not) = why_not.filter(|_| job.replace.is_some()) {
-                let message = format!("the CMDB does not change this field, and {why_not}");
-                return self.refuse(uuid, left.iter().next(), 0, message, now, ledger);
-            }
-        }
-        match (&job.wanted, &found) {
-            (Some(_), _) => {}
-            (None, found) if job.doom.is_none() => {
-                // Only a look whether something landed late: whatever is not as wanted is read anew.
-                let as_wanted = match (ledger.desired(uuid), found) {
-                    (Some(total), Some(stored)) => stored.fingerprint.total == total,
-                    (None, None) => true,
-                    _ => false,
-                };
-                if !as_wanted && !ledger.is_refused(uuid) {
-                    job.verify.get_or_insert(false);
-                }
-            }
-            (None, _) => {}
-        }
-        self.resume(uuid);
-        vec![Effect::Answered]
     }
 
     /// The CMDB answered a [`super::Step::Create`]: per uuid, or one failure for the whole call.
@@ -238,15 +184,22 @@ impl Lane {
         self.count_answer();
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let Some(wanted) = &job.wanted else { return Vec::new() };
-        let over = ledger.written(uuid, wanted.fingerprint, wanted.keeps_host);
         let received = wanted.received;
+        let whole = created || wanted.is_whole_with(fields, ledger.acked(uuid));
+        let over = match whole {
+            true => ledger.written(uuid, wanted.fingerprint, wanted.keeps_host),
+            false => {
+                ledger.learn(uuid, Acked::Unknown);
+                false
+            }
+        };
         job.attempts = 0;
         job.duplicates = 0;
         if fields.iter().any(|field| !field.mutable()) && !active(Mutation::BelieveImmutableUpdate) {
             // Not every server changes what it does not promise to change: look.
             job.immutable_sent = Some(wanted.fingerprint.total);
             job.read_back = true;
-        } else {
+        } else if whole {
             job.wanted = None;
         }
         let (namespace, name) = (job.namespace.clone(), job.name.clone());

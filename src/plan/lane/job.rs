@@ -140,6 +140,13 @@ impl Job {
 }
 
 impl Desired {
+    /// Whether the record is as wanted once these fields of it are written, by what is known of the
+    /// others by then: a listing may have shown that somebody else changed them meanwhile.
+    pub(super) fn is_whole_with(&self, sent: FieldSet, acked: Acked) -> bool {
+        let Acked::Present(held) = acked else { return false };
+        self.to_send(&held).iter().all(|field| sent.contains(field))
+    }
+
     /// What an update of a record like `held` must send.
     pub(super) fn to_send(&self, held: &Fingerprint) -> FieldSet {
         if !self.keeps_host {

@@ -8,6 +8,7 @@
 mod answers;
 mod failures;
 mod job;
+mod read_back;
 mod refusals;
 #[cfg(test)]
 mod sticky;

@@ -139,8 +139,15 @@ impl Lane {
         ledger: &mut Ledger,
     ) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
-        let total = job.wanted.as_ref().map_or(0, |wanted| wanted.fingerprint.total);
+        let wanted = job.wanted.take();
         job.give_up_write();
+        let Some(wanted) = wanted.filter(|wanted| ledger.desired(uuid) == Some(wanted.fingerprint.total))
+        else {
+            // A newer version is on its way: what the CMDB says of this one is of no interest.
+            self.resume(uuid);
+            return vec![Effect::Answered];
+        };
+        let total = ledger.prints().of(&wanted.record).total;
         let shown = match field {
             Some(field) => format!("{} refused with {code}: {message}", field.name()),
             None => format!("refused with {code}: {message}"),

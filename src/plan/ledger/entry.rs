@@ -2,6 +2,7 @@
 
 use crate::convert::repair::Repairs;
 use crate::model::Field;
+use crate::plan::mutation::{Mutation, active};
 use crate::plan::{FieldSet, Fingerprint, Moment};
 
 /// What the CMDB is known to hold for a uuid.
@@ -35,7 +36,7 @@ pub struct Refusal {
     pub since: Moment,
     /// When it may be tried again though nothing changed.
     pub retry_at: Moment,
-    /// Fingerprint of what was refused.
+    /// Fingerprint of what was refused, as the storage has it.
     pub total: u64,
 }
 
@@ -71,6 +72,8 @@ pub struct Repair {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Care {
     pub refusal: Option<Refusal>,
+    /// What the CMDB held when it refused.
+    pub beside: Option<Fingerprint>,
     pub failing: Option<Failing>,
     /// The refusal the log has told of: it is told once, however often the record is tried.
     pub told: Option<(Option<Field>, i64)>,
@@ -87,9 +90,15 @@ impl Care {
             && self.shortened.is_empty()
     }
 
+    /// Nothing is refused any more.
+    pub fn lift(&mut self) {
+        self.refusal = None;
+        self.beside = None;
+    }
+
     /// Nothing is refused and nothing fails any more. Returns whether the log told otherwise.
     pub fn settle(&mut self) -> bool {
-        self.refusal = None;
+        self.lift();
         self.failing.take().is_some() | self.told.take().is_some()
     }
 }
@@ -122,8 +131,8 @@ pub(super) struct Entry {
     /// Generation of the last full sync that saw it in the CMDB listing, or during which it was
     /// written.
     pub stored: u32,
-    /// Generation of the full sync during which it was last written: then the CMDB listing of that
-    /// full sync says nothing new.
+    /// Generation of the full sync during which it was last written: what the CMDB listing of that full
+    /// sync holds may be older.
     pub written: u32,
     /// A point read of it is on its way, and nothing was learnt of it since that began.
     pub reading: bool,
@@ -179,6 +188,25 @@ impl Entry {
 
     pub fn refusal(&self) -> Option<&Refusal> {
         self.care.as_ref()?.refusal.as_ref()
+    }
+
+    /// Whether the CMDB's record is known to be another one than at the time of the refusal: somebody,
+    /// or a write without an answer, changed it since.
+    pub fn moved_since_refusal(&self) -> bool {
+        match (self.acked, self.care.as_ref().and_then(|care| care.beside.as_ref())) {
+            (Acked::Present(held), Some(beside)) => !held.difference(beside).is_empty(),
+            (Acked::Present(_), None) | (Acked::Absent, Some(_)) => true,
+            (Acked::Absent, None) | (Acked::Unknown, _) => false,
+        }
+    }
+
+    /// Whether the pod with this fingerprint, as the storage has it, need not be tried again: it was
+    /// refused, not long ago, and neither the pod nor the CMDB's record has changed since.
+    pub fn stays_refused(&self, total: u64, now: Moment) -> bool {
+        let Some(refusal) = self.refusal() else { return false };
+        let unchanged = refusal.total == total && !self.moved_since_refusal();
+        let recent = now < refusal.retry_at && !active(Mutation::RetryRefusedAtOnce);
+        recent && (unchanged || active(Mutation::KeepRefusing))
     }
 
     /// Changes the rare part, which exists only while there is something in it.

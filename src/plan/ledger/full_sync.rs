@@ -1,7 +1,7 @@
 //! Both listings of a full sync against the ledger: what is recorded, what is missing.
 
 use super::entry::{Entry, Life};
-use super::{Acked, Ledger, Missing, TOMBSTONE_LIFE, verify_order};
+use super::{Acked, Ledger, Missing, Order, Source, TOMBSTONE_LIFE, verify_order};
 use crate::model::PodRecord;
 use crate::plan::Moment;
 use crate::plan::mutation::{Mutation, active};
@@ -25,6 +25,10 @@ impl Ledger {
         };
         let Some(entry) = self.index.get_mut(slot) else { return };
         if entry.written == generation && !active(Mutation::ListingOverwritesAcked) {
+            // Either it was read before that write, or somebody else changed what was not sent in it.
+            if matches!(entry.acked, Acked::Present(held) if !held.difference(&fingerprint).is_empty()) {
+                entry.acked = Acked::Unknown;
+            }
             return;
         }
         entry.acked = Acked::Present(fingerprint);
@@ -49,7 +53,7 @@ impl Ledger {
     pub fn missing(&mut self, now: Moment) -> Missing {
         self.sweep(now);
         let generation = self.generation;
-        let mut missing = Missing::default();
+        let mut missing = Missing { superseded: self.superseded(), ..Missing::default() };
         for entry in self.index.iter_mut() {
             let recorded = entry.acked != Acked::Absent;
             missing.total += usize::from(recorded);
@@ -69,6 +73,28 @@ impl Ledger {
             }
         }
         missing
+    }
+
+    /// Records of pods whose name the listing shows with another uid. They are no claims of a listing
+    /// that may lack what is there: read at once, whatever else is missing.
+    fn superseded(&mut self) -> Vec<Order> {
+        let generation = self.generation;
+        let unlisted = |entry: &Entry| entry.listed != generation;
+        let heir_is_listed = |slot: u32, entry: &Entry| {
+            let heir = self.index.by_name(entry.namespace(), entry.name()).filter(|heir| *heir != slot);
+            heir.and_then(|heir| self.index.get(heir)).is_some_and(|heir| !unlisted(heir))
+        };
+        let open =
+            |entry: &Entry| entry.acked != Acked::Absent && unlisted(entry) && entry.life != Life::Doomed;
+        let slots = self.index.slots().filter(|(slot, entry)| open(entry) && heir_is_listed(*slot, entry));
+        let slots: Vec<u32> = slots.map(|(slot, _)| slot).collect();
+        for slot in &slots {
+            self.mark_listed(*slot, Source::Listing);
+            if let Some(entry) = self.index.get_mut(*slot) {
+                entry.life = Life::Extra;
+            }
+        }
+        slots.into_iter().flat_map(|slot| self.verify(slot, false).orders).collect()
     }
 
     fn sweep(&mut self, now: Moment) {

@@ -42,10 +42,24 @@ impl Ledger {
     /// The CMDB acknowledged a write: it holds this, with the host it had if that was kept. Returns
     /// whether that ends a trouble the log told of.
     pub fn written(&mut self, uuid: &str, fingerprint: Fingerprint, keeps_host: bool) -> bool {
-        self.learn(uuid, Acked::Present(fingerprint));
-        let mut over = false;
+        let held = match self.acked(uuid) {
+            // The host that was wanted is the one that was held when that was decided, perhaps before
+            // another write.
+            Acked::Present(held) if keeps_host => fingerprint.keeping(&held, Field::HostInnerIp),
+            _ => fingerprint,
+        };
+        self.learn(uuid, Acked::Present(held));
         if let Some(entry) = self.entry_mut(uuid) {
             entry.kept_host = keeps_host;
+        }
+        self.settle(uuid)
+    }
+
+    /// The record is as it is wanted: nothing is refused and nothing fails any more. Returns whether
+    /// that ends a trouble the log told of.
+    pub fn settle(&mut self, uuid: &str) -> bool {
+        let mut over = false;
+        if let Some(entry) = self.entry_mut(uuid) {
             entry.with_care_if_any(|care| over = care.settle());
         }
         over
@@ -136,6 +150,13 @@ impl Ledger {
         }
     }
 
+    /// Whether the record is refused, and the CMDB holds what it held then: nothing is to be done about
+    /// it for now.
+    pub fn is_left_alone(&self, uuid: &str) -> bool {
+        let entry = self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot));
+        entry.is_some_and(|entry| entry.refusal().is_some() && !entry.moved_since_refusal())
+    }
+
     /// Whether the record as it is wanted is refused.
     pub fn is_refused(&self, uuid: &str) -> bool {
         self.index.by_uuid(uuid).and_then(|slot| self.index.get(slot)).is_some_and(|e| e.refusal().is_some())
@@ -150,9 +171,14 @@ impl Ledger {
         }
         let told = Some((refusal.field, refusal.code));
         let mut news = true;
+        let beside = match entry.acked {
+            Acked::Present(held) => Some(held),
+            Acked::Absent | Acked::Unknown => None,
+        };
         entry.with_care(|care| {
             news = std::mem::replace(&mut care.told, told) != told;
             care.failing = None;
+            care.beside = beside;
             care.refusal = Some(refusal);
         });
         news

@@ -129,6 +129,8 @@ pub struct Missing {
     pub unrecorded: Vec<Order>,
     /// Proven gone before, and still recorded: not subject to the guard.
     pub doomed: Vec<Order>,
+    /// Recorded under a name that the listing shows with another uid: not subject to the guard.
+    pub superseded: Vec<Order>,
     /// Records the CMDB holds for this cluster.
     pub total: usize,
 }

@@ -1,6 +1,6 @@
 //! What an observation changes: the decision about every event, listed document and point read.
 
-use super::entry::{Entry, Life};
+use super::entry::{Care, Entry, Life};
 use super::{
     Acked, Decision, Desired, Ledger, Order, OrderKind, Refusal, Source, TOMBSTONES, Verdict, verify_order,
 };
@@ -205,41 +205,19 @@ impl Ledger {
         let prints = self.prints;
         let Some(entry) = self.index.get_mut(slot) else { return (Verdict::Stale, None) };
         repair(entry, &mut pod.record, &prints);
-        let mut wanted = prints.of(&pod.record);
-        if !pod.scheduled {
-            // A host that was recorded stays: an evicted pod loses it in its document only.
-            let Acked::Present(held) = entry.acked else { return without_host(entry, source) };
-            if active(Mutation::ForgetHost) {
-                return (Verdict::Waiting, None);
-            }
-            wanted = wanted.keeping(&held, Field::HostInnerIp);
+        let plain = prints.of(&pod.record);
+        if !pod.scheduled && !matches!(entry.acked, Acked::Present(_)) {
+            return without_host(entry, source);
         }
-        if let Acked::Present(held) = entry.acked
-            && (!pod.scheduled || entry.kept_host)
-            && held.difference(&wanted).is_empty()
-        {
-            wanted = held;
+        if !pod.scheduled && active(Mutation::ForgetHost) {
+            return (Verdict::Waiting, None);
         }
+        let wanted = beside_held(entry, plain, pod.scheduled);
         if pod.record.module_id == 0 {
-            let refusal = Refusal {
-                field: Some(Field::ModuleId),
-                code: 0,
-                message:
-                    "the business has neither the set and module of its annotations nor the default ones"
-                        .to_owned(),
-                since: entry.refusal().map_or(now, |refusal| refusal.since),
-                retry_at: now,
-                total: wanted.total,
-            };
-            entry.with_care(|care| care.refusal = Some(refusal));
-            entry.desired = None;
-            return (Verdict::Unplaced, None);
+            return (unplaced(entry, plain.total, now), None);
         }
         let held = entry.acked.is(wanted.total);
         let handed = entry.desired == Some(wanted.total);
-        let unchanged = |r: &Refusal| r.total == wanted.total || active(Mutation::KeepRefusing);
-        let not_due = entry.refusal().is_some_and(|r| unchanged(r) && now < r.retry_at)
-            && !active(Mutation::RetryRefusedAtOnce);
         if held && (handed || entry.desired.is_none() || active(Mutation::SuppressAgainstAcked)) {
             entry.desired = Some(wanted.total);
             entry.with_care_if_any(|care| {
@@ -250,15 +228,50 @@ impl Ledger {
         if handed && !resend {
             return (Verdict::Suppressed, None);
         }
-        if not_due {
+        if entry.stays_refused(plain.total, now) {
             return (Verdict::Refused, None);
         }
-        if entry.refusal().is_some_and(|refusal| refusal.total != wanted.total) {
-            entry.with_care(|care| care.refusal = None);
+        if entry.refusal().is_some_and(|refusal| refusal.total != plain.total) {
+            entry.with_care(Care::lift);
         }
         entry.desired = Some(wanted.total);
         (Verdict::Write, Some(wanted))
     }
+}
+
+/// What is wanted of a pod whose record alone has this fingerprint, in the light of what is held.
+fn beside_held(entry: &mut Entry, plain: Fingerprint, scheduled: bool) -> Fingerprint {
+    let Acked::Present(held) = entry.acked else { return plain };
+    // A host that was recorded stays: an evicted pod loses it in its document only.
+    let wanted = if scheduled { plain } else { plain.keeping(&held, Field::HostInnerIp) };
+    if !held.difference(&wanted).is_empty() {
+        return wanted;
+    }
+    if !scheduled {
+        return held;
+    }
+    if entry.kept_host {
+        // It has the host again that was kept: that makes the record whole.
+        entry.acked = Acked::Present(wanted);
+        entry.kept_host = false;
+    }
+    wanted
+}
+
+/// The business has no module for the pod.
+fn unplaced(entry: &mut Entry, total: u64, now: Moment) -> Verdict {
+    let message = "the business has neither the set and module of its annotations nor the default ones";
+    let refusal = Refusal {
+        field: Some(Field::ModuleId),
+        code: 0,
+        message: message.to_owned(),
+        since: entry.refusal().map_or(now, |refusal| refusal.since),
+        retry_at: now,
+        total,
+    };
+    entry.with_care(|care| care.refusal = Some(refusal));
+    entry.desired = None;
+    Verdict::Unplaced
 }
 
 /// Applies the repairs whose source is unchanged, forgets the others.

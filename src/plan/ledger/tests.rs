@@ -107,6 +107,52 @@ fn a_pod_under_a_name_another_one_holds_is_read_and_neither_counts_as_missing() 
 }
 
 #[test]
+fn a_record_under_the_name_of_a_listed_pod_is_superseded_and_not_missing() {
+    let mut ledger = recorded(2, "S2");
+    ledger.begin_full_sync();
+    ledger.stored(&pod("a", 2, "S2").record);
+    // A create of an earlier time landed late.
+    ledger.stored(&pod("b", 1, "S1").record);
+    ledger.end_stored();
+    see(&mut ledger, pod("a", 2, "S2"), Listing);
+    let missing = ledger.missing(NOW);
+    assert_eq!((uuids(&missing.superseded), missing.recorded.len(), missing.total), (vec!["b"], 0, 2));
+}
+
+#[test]
+fn a_refusal_lasts_until_the_pod_or_its_record_changes() {
+    let mut ledger = recorded(1, "S1");
+    let refused = pod("a", 2, "S2");
+    see(&mut ledger, refused.clone(), Event);
+    let total = ledger.prints().of(&refused.record).total;
+    let (since, retry_at) = (NOW, NOW + SECOND * 3600);
+    ledger.refused("a", Refusal { field: None, code: 1, message: "no".into(), since, retry_at, total });
+    for (held, verdict) in [("S1", Verdict::Refused), ("late", Verdict::Write)] {
+        ledger.begin_full_sync();
+        ledger.stored(&pod("a", 1, held).record);
+        ledger.end_stored();
+        assert_eq!(see(&mut ledger, refused.clone(), Listing), verdict, "{held}");
+    }
+    assert_eq!(see(&mut ledger, pod("a", 3, "S3"), Event), Verdict::Write);
+}
+
+#[test]
+fn a_host_that_was_kept_is_the_one_the_cmdb_holds_by_then() {
+    let mut ledger = recorded(1, "S1");
+    let moved = with(pod("a", 2, "S1"), Field::HostInnerIp, "10.0.0.2");
+    let before = ledger.prints().of(&homeless(pod("a", 3, "S3")).record);
+    let decision = ledger.observe(homeless(pod("a", 3, "S3")), Event, None, NOW);
+    let OrderKind::Write(desired) = &decision.orders[0].kind else { panic!("{decision:?}") };
+    assert_eq!(desired.fingerprint.total, before.total);
+    // The write before it is answered only now.
+    acknowledge(&mut ledger, &moved);
+    ledger.written("a", desired.fingerprint, true);
+    let wanted = with(pod("a", 4, "S3"), Field::HostInnerIp, "10.0.0.2");
+    let Acked::Present(held) = ledger.acked("a") else { panic!("no record") };
+    assert!(held.difference(&ledger.prints().of(&wanted.record)).is_empty());
+}
+
+#[test]
 fn a_delete_that_got_lost_is_found_by_the_next_full_sync() {
     let mut ledger = recorded(1, "S1");
     ledger.doom("a");
@@ -118,14 +164,18 @@ fn a_delete_that_got_lost_is_found_by_the_next_full_sync() {
 }
 
 #[test]
-fn what_was_written_during_a_full_sync_is_not_unlearnt_from_its_listing() {
+fn what_was_written_during_a_full_sync_is_not_believed_otherwise_from_its_listing() {
     let mut ledger = recorded(1, "S1");
     ledger.begin_full_sync();
     see(&mut ledger, pod("a", 2, "S2"), Event);
     acknowledge(&mut ledger, &pod("a", 2, "S2"));
-    ledger.stored(&pod("a", 1, "S1").record);
+    ledger.stored(&pod("a", 2, "S2").record);
     ledger.end_stored();
     assert_eq!(ledger.counts().in_step, 1);
+    // Another one may be older, or what somebody else made of it.
+    ledger.stored(&pod("a", 1, "S1").record);
+    ledger.end_stored();
+    assert_eq!(ledger.acked("a"), Acked::Unknown);
 }
 
 #[test]
