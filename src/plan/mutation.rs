@@ -43,6 +43,8 @@ pub enum Mutation {
     NoRetryOfFullSync,
     /// No settle sync follows the first one of a stream.
     NoSettleSync,
+    /// Writes of a former owner that land late are not looked for.
+    NoSyncAfterTakeover,
     /// Dropped events are not followed by a full sync.
     NoSyncAfterOverflow,
     /// A record whose immutable field the CMDB did not change is not replaced.
@@ -72,7 +74,7 @@ pub enum Mutation {
 impl Mutation {
     /// All of them.
     #[cfg(feature = "mutations")]
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::SuppressAgainstAcked,
         Self::TrustOvertakenRead,
         Self::NoRecheck,
@@ -91,6 +93,7 @@ impl Mutation {
         Self::ConfirmByAnySync,
         Self::NoRetryOfFullSync,
         Self::NoSettleSync,
+        Self::NoSyncAfterTakeover,
         Self::NoSyncAfterOverflow,
         Self::NeverReplace,
         Self::BelieveImmutableUpdate,

@@ -23,6 +23,8 @@ pub enum Cause {
     MuteWatch,
     /// The cluster left `degraded`.
     Recovered,
+    /// What the former owner of the cluster left on its way has landed by now, or never will.
+    TakenOver,
     /// The last one failed.
     Retry,
     /// Ten seconds after the first full sync of a stream (design.md 6).
@@ -56,6 +58,8 @@ pub struct ScheduleSettings {
     pub overflow_spacing: Duration,
     /// Between two full syncs while the watch is found mute.
     pub mute_interval: Duration,
+    /// How long a write without an answer may still land.
+    pub landing: Duration,
 }
 
 /// Longest wait after a failure: a peer that is back is noticed within this time.
@@ -107,6 +111,16 @@ impl Schedule {
         self.settings.interval = interval;
         if let Some((_, due)) = self.due.iter_mut().find(|(cause, _)| *cause == Cause::Periodic) {
             *due = (*due).min(now + interval);
+        }
+    }
+
+    /// The cluster is this instance's since `now`. Writes of its former owner, of which nobody here
+    /// knows, may land after the first full sync and the settle sync: one more follows when none can.
+    pub fn taken_over(&mut self, now: Moment) {
+        self.forget(Cause::TakenOver);
+        self.owed.retain(|cause| *cause != Cause::TakenOver);
+        if !active(Mutation::NoSyncAfterTakeover) {
+            self.request(Cause::TakenOver, now + self.settings.landing);
         }
     }
 
@@ -237,6 +251,7 @@ mod tests {
             settle: S(10),
             overflow_spacing: S(30),
             mute_interval: S(60),
+            landing: S(30),
         };
         Schedule::new(settings, 3)
     }
@@ -260,6 +275,31 @@ mod tests {
         let (causes, at) = run(&mut schedule, Outcome::Ok);
         assert_eq!(causes, [Cause::Periodic]);
         assert!((S(12 + 540)..=S(12 + 660)).contains(&at), "{at:?}");
+    }
+
+    #[test]
+    fn what_a_former_owner_left_on_its_way_is_looked_for_when_it_has_landed() {
+        let mut schedule = schedule();
+        schedule.taken_over(S(0));
+        schedule.stream_opened(S(1), S(1));
+        run(&mut schedule, Outcome::Ok);
+        run(&mut schedule, Outcome::Ok);
+        assert_eq!(run(&mut schedule, Outcome::Failed), (vec![Cause::TakenOver], S(30)));
+        assert_eq!(run(&mut schedule, Outcome::Ok).0, [Cause::TakenOver, Cause::Retry]);
+        assert_eq!(run(&mut schedule, Outcome::Ok).0, [Cause::Periodic]);
+        // Another owner in between: what it left lands later than what the first one did.
+        schedule.taken_over(S(1000));
+        schedule.taken_over(S(1010));
+        assert_eq!(schedule.next_due(), Some(S(1040)));
+    }
+
+    #[test]
+    fn a_first_full_sync_that_late_is_the_only_one() {
+        let mut schedule = schedule();
+        schedule.taken_over(S(0));
+        schedule.stream_opened(S(29), S(1));
+        assert_eq!(run(&mut schedule, Outcome::Ok), (vec![Cause::Stream, Cause::TakenOver], S(30)));
+        assert_eq!(run(&mut schedule, Outcome::Ok), (vec![Cause::Settle], S(40)));
     }
 
     #[test]

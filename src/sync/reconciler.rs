@@ -160,6 +160,7 @@ impl Reconciler {
         let epoch = self.shared.fence.epoch();
         if self.shared.epoch.swap(epoch, Relaxed) != epoch {
             self.shared.seeded.store(false, Relaxed);
+            self.shared.schedule.lock().taken_over(self.shared.clock.now());
             self.request(Cause::Recovered);
         }
     }
@@ -356,7 +357,8 @@ impl Shared {
         let config = &common.config;
         let settings = convert::Settings::from(&**config);
         let guard = guard_settings(config);
-        let schedule = common.timings.schedule(config.full_sync_interval);
+        let mut schedule = Schedule::new(common.timings.schedule(config), fastrand::u64(..));
+        schedule.taken_over(common.clock.now());
         let policy = config.policy_of(&cluster.id);
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -373,7 +375,7 @@ impl Shared {
             ledger: Mutex::new(Ledger::new(common.prints, fastrand::u64(..))),
             events: Mutex::new(EventQueue::new(config.event_queue_length)),
             shards: shards(config),
-            schedule: Mutex::new(Schedule::new(schedule, fastrand::u64(..))),
+            schedule: Mutex::new(schedule),
             guard: Mutex::new(Guard::new(guard)),
             mute: Mutex::new(MuteCheck::new(common.timings.mute_grace)),
             stats: Stats::default(),

@@ -1,5 +1,6 @@
 //! Waits that the design fixes rather than the operator.
 
+use crate::config::Config;
 use crate::plan::ScheduleSettings;
 use std::time::Duration;
 
@@ -30,10 +31,11 @@ impl Default for Timings {
 }
 
 impl Timings {
-    /// The schedule of a cluster with that periodic interval.
-    pub(super) fn schedule(&self, interval: Duration) -> ScheduleSettings {
+    /// The schedule of a cluster.
+    pub(super) fn schedule(&self, config: &Config) -> ScheduleSettings {
         ScheduleSettings {
-            interval,
+            interval: config.full_sync_interval,
+            landing: config.cmdb_timeout,
             settle: self.settle,
             overflow_spacing: self.overflow_spacing,
             mute_interval: self.mute_interval,

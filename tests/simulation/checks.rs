@@ -75,6 +75,16 @@ impl Oracle {
         self.doubtful.insert(uuid.to_owned());
     }
 
+    /// The same for all a write is about.
+    pub fn doubt_all(&mut self, write: &Write) {
+        let deleted = match write {
+            Write::Delete(uuid, _) => Some(uuid),
+            _ => None,
+        };
+        let written = write.records().iter().map(|record| &record.uuid);
+        self.doubtful.extend(written.chain(deleted).cloned());
+    }
+
     /// The synchronizer forgot everything.
     pub fn restarted(&mut self) {
         self.refused.clear();

@@ -160,11 +160,6 @@ impl Cmdb {
         !self.late.is_empty()
     }
 
-    /// What is on its way lands by then: its sender is no more, and its successor cannot know of it.
-    pub fn hurry(&mut self, latest: Moment) {
-        self.late.iter_mut().for_each(|(until, _)| *until = latest.min(*until));
-    }
-
     /// When the next of them lands at the latest.
     pub fn late_due(&self) -> Option<Moment> {
         self.late.iter().map(|(until, _)| *until).min()

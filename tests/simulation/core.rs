@@ -25,6 +25,7 @@ const TIMES: ScheduleSettings = ScheduleSettings {
     settle: Duration::from_secs(10),
     overflow_spacing: Duration::from_secs(30),
     mute_interval: Duration::from_secs(60),
+    landing: RECHECK,
 };
 const MUTE_GRACE: Duration = Duration::from_secs(30);
 /// From the headers of a watch to the first listing (design.md 6).
@@ -113,6 +114,8 @@ impl Core {
             settings.deletes || settings.broken.is_some_and(|broken| broken.is(Misuse::IgnoreUpsertOnly));
         let lanes = LaneSettings { batch: 3, recheck_after: RECHECK, parked_records: 2, deletes };
         let lane = |n| Lane::new(lanes, seed ^ n);
+        let mut schedule = Schedule::new(TIMES, seed);
+        schedule.taken_over(now);
         let shard = |n| Shard { lane: lane(n), channel: VecDeque::new(), flight: None, asleep: None };
         Self {
             now,
@@ -121,7 +124,7 @@ impl Core {
             queue: EventQueue::new(settings.queue),
             ledger: Ledger::new(Fingerprinter::new(seed), seed),
             shards: (0..LANES as u64).map(shard).collect(),
-            schedule: Schedule::new(TIMES, seed),
+            schedule,
             guard: Guard::new(settings.guard),
             mute: MuteCheck::new(MUTE_GRACE),
             full_sync: None,
@@ -215,6 +218,7 @@ impl Core {
         }
         self.epoch += 1;
         self.seeded = false;
+        self.schedule.taken_over(self.now);
         self.schedule.request(Cause::Recovered, self.now);
     }
 

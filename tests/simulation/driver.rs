@@ -10,7 +10,7 @@ use super::placement::{Placement, fit};
 use super::storage::{Generation, Storage};
 use bcs_bkcmdb_synchronizer::model::{Field, Observation, PodRecord};
 use bcs_bkcmdb_synchronizer::plan::{
-    Cause, Effect, Failure, GuardSettings, Moment, Outcome, PointRead, Step,
+    Cause, Effect, Failure, FieldSet, GuardSettings, Moment, Outcome, PointRead, Step,
 };
 use std::time::Duration;
 
@@ -21,8 +21,6 @@ const ROUNDS: u32 = 4;
 const QUIET: u32 = 6000;
 /// Number of the first quiet step.
 const FIRST_QUIET: u32 = 1_000_000;
-/// How soon after a restart the settle sync can be at the earliest.
-const SETTLED: Duration = Duration::from_secs(8);
 /// A quiet run in which nothing happens for so long is at rest.
 const AT_REST: Duration = Duration::from_secs(1800);
 
@@ -441,19 +439,22 @@ impl Run {
 
     // ---- what befalls the synchronizer -----------------------------------------------------
 
-    /// All that is known is lost; writes on their way may still land.
+    /// All that is known is lost; writes on their way may still land, as late as any.
     fn restart(&mut self) {
         for shard in 0..LANES {
             if let Some((step, None)) = &self.core.shards[shard].flight
                 && let Some(write) = self.core.write_of(shard, step)
             {
-                drop(self.cmdb.write(&write));
+                self.oracle.doubt_all(&write);
+                match self.chance.rng.u8(..3) {
+                    0 => drop(self.cmdb.write(&write)),
+                    1 => self.cmdb.land_later(write, self.core.now + RECHECK),
+                    _ => {}
+                }
             }
         }
         let modules = Placement { modules: self.cmdb.modules.clone(), ..self.core.modules.clone() };
         self.core = Core::new(self.core.now, self.chance.rng.u64(..), self.core.settings, modules);
-        // The settle sync sees what landed before it; what lands later waits for the periodic one.
-        self.cmdb.hurry(self.core.now + SETTLED);
         self.oracle.restarted();
         self.break_stream();
     }
@@ -471,8 +472,15 @@ impl Run {
             if wanted.text(Field::HostInnerIp).is_empty() {
                 wanted.set_text(Field::HostInnerIp, held.record.text(Field::HostInnerIp));
             }
-            held.record = wanted;
             self.oracle.doubt(&pod.record.uuid);
+            // What it sent last may still be on its way.
+            match self.chance.rng.u8(..4) {
+                0 => {
+                    let late = Write::Update(Box::new(wanted), FieldSet::ALL);
+                    self.cmdb.land_later(late, self.core.now + RECHECK);
+                }
+                _ => held.record = wanted,
+            }
         }
         self.core.permission_was_lost();
     }
@@ -544,13 +552,7 @@ impl Run {
 
     /// The answer to a write is lost: it took effect, will perhaps do so later, or never.
     fn unanswered(&mut self, write: &Write, kind: u32) {
-        let deleted = match write {
-            Write::Delete(uuid, _) => Some(uuid),
-            _ => None,
-        };
-        for uuid in write.records().iter().map(|record| &record.uuid).chain(deleted) {
-            self.oracle.doubt(uuid);
-        }
+        self.oracle.doubt_all(write);
         match kind {
             2 => drop(self.cmdb.write(write)),
             3 | 6 => {
