@@ -5,6 +5,10 @@
 //! has is absent from all of them, as it is in the CMDB's own database. `null` and `""` mean
 //! absent.
 
+mod group;
+
+pub use group::{COUNTED, Group, group};
+
 use super::codes::{self, Fault};
 use super::fields::{self, FieldSpec, Kind};
 use super::rules;
@@ -82,15 +86,6 @@ pub fn filter(filter: &Value) -> Result<Sql, Fault> {
         return Err(invalid(format!("pod_property_filter holds more than {PARAMETERS} values")));
     }
     Ok(sql)
-}
-
-/// The module a filter is about, if it asks for nothing else.
-pub fn only_module(filter: &Value) -> Option<i64> {
-    let [rule] = filter.get("rules")?.as_array()?.as_slice() else { return None };
-    let equal = rule.get("condition").is_none()
-        && rule.get("field")? == "bk_module_id"
-        && rule.get("operator")? == "equal";
-    rule.get("value").filter(|_| equal)?.as_i64()
 }
 
 /// Translates equalities that all must hold: the condition of an update or a delete.

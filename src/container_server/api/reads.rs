@@ -5,7 +5,7 @@ use super::{Api, no_module};
 use crate::container_server::calls::ListCall;
 use crate::container_server::codes::{self, Fault};
 use crate::container_server::filter;
-use crate::container_server::store::{ListQuery, Scope, Total};
+use crate::container_server::store::{ListQuery, Scope};
 use crate::container_server::topology::{Business, Caller};
 use crate::front::{Request, Response};
 use rusqlite::types::Value as Cell;
@@ -24,12 +24,7 @@ impl Api {
                 Some(business.map(|business| business.modules_of(&call.set_ids)).unwrap_or_default())
             }
         };
-        let total = match (&call.filter, filter::only_module(&call.filter), &modules) {
-            (Value::Null, _, None) => Total::Business,
-            (Value::Null, _, Some(modules)) => Total::Modules(modules.clone()),
-            (_, Some(module), None) => Total::Modules(vec![module]),
-            _ => Total::Filter,
-        };
+        let group = filter::group(scope.biz, &call.filter, modules.as_deref());
         if let Some(modules) = modules {
             selection.push(" AND ", []);
             selection.push_in("bk_module_id", modules.into_iter().map(Cell::Integer));
@@ -37,7 +32,7 @@ impl Api {
         let query = ListQuery {
             scope,
             filter: selection,
-            total,
+            group,
             columns: filter::projection(&call.fields)?,
             order: filter::order(&call.sort)?,
             start: call.start,

@@ -201,29 +201,3 @@ fn every_listed_operator_is_known() {
         assert!(check(field, operator, value).is_ok(), "{operator}");
     }
 }
-
-#[test]
-fn a_filter_for_one_module_and_nothing_else_is_recognised() {
-    let rule = json!({"field": "bk_module_id", "operator": "equal", "value": 41});
-    let with = |key: &str, value: Value| {
-        let mut other = rule.clone();
-        other[key] = value;
-        other
-    };
-    let group = |rules: Value| json!({"condition": "OR", "rules": rules});
-    assert_eq!(only_module(&group(json!([rule]))), Some(41));
-    for other in [
-        group(json!([])),
-        group(json!([rule, rule])),
-        group(json!([group(json!([rule]))])),
-        group(json!([with("condition", json!("AND"))])),
-        group(json!([with("field", json!("bk_cloud_id"))])),
-        group(json!([with("operator", json!("not_equal"))])),
-        group(json!([with("value", json!("41"))])),
-        group(json!([with("value", json!(null))])),
-        json!(null),
-        json!([]),
-    ] {
-        assert_eq!(only_module(&other), None, "{other}");
-    }
-}

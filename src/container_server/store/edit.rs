@@ -9,7 +9,7 @@ use crate::container_server::fields::{self, FIELDS, FieldSpec};
 use crate::container_server::filter::Sql;
 use crate::container_server::rules::Change;
 use rusqlite::types::{ToSqlOutput, Value as Cell, ValueRef};
-use rusqlite::{Connection, ToSql, params, params_from_iter};
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 use std::sync::LazyLock;
 
 /// What a statement that changes records tells of each: all of it, for the feed.
@@ -85,8 +85,11 @@ impl<'a> Edit<'a> {
         draft.record(id, &generated, &mut record);
         self.publish("create", scope, &record)?;
         self.record = record;
-        if let Some(Cell::Integer(module)) = fields::position("bk_module_id").map(|at| &draft.row[at]) {
-            self.counts.add(&scope.account, scope.biz, *module, 1);
+        let cell = |name| fields::position(name).map(|at| &draft.row[at]);
+        if let (Some(Cell::Integer(module)), Some(Cell::Text(cluster))) =
+            (cell("bk_module_id"), cell("bk_pod_cluster"))
+        {
+            self.counts.add(scope, id, *module, cluster, 1);
         }
         Ok(Ok(id))
     }
@@ -128,12 +131,12 @@ impl<'a> Edit<'a> {
     /// afterwards.
     fn leave_modules(&mut self, scope: &Scope, condition: &Sql) -> rusqlite::Result<()> {
         let mut sql = Sql::default();
-        sql.push("SELECT bk_module_id FROM pod", []);
+        sql.push("SELECT bk_pod_id, bk_module_id, bk_pod_cluster FROM pod", []);
         push_where(&mut sql, scope, condition);
         let mut select = self.connection.prepare_cached(&sql.text)?;
         let mut rows = select.query(params_from_iter(&sql.parameters))?;
         while let Some(row) = rows.next()? {
-            self.counts.add(&scope.account, scope.biz, row.get(0)?, -1);
+            self.count(scope, row, -1)?;
         }
         Ok(())
     }
@@ -149,12 +152,21 @@ impl<'a> Edit<'a> {
             let mut record = Vec::new();
             write_record(&self.columns, row, &mut record)?;
             touched.push(record);
-            self.counts.add(&scope.account, scope.biz, row.get("bk_module_id")?, records);
+            if records != 0 {
+                self.count(scope, row, records)?;
+            }
         }
         for record in &touched {
             self.publish(action, scope, record)?;
         }
         Ok(touched.len())
+    }
+
+    /// Counts a record as so many.
+    fn count(&mut self, scope: &Scope, row: &Row<'_>, records: i64) -> rusqlite::Result<()> {
+        let cluster = row.get_ref("bk_pod_cluster")?.as_str()?;
+        self.counts.add(scope, row.get("bk_pod_id")?, row.get("bk_module_id")?, cluster, records);
+        Ok(())
     }
 
     /// Appends a change to the feed.

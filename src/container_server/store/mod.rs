@@ -14,7 +14,6 @@ mod schema;
 mod upkeep;
 mod writer;
 
-pub use counts::Total;
 pub use feed::{ChangePage, Position};
 pub use reader::ListQuery;
 pub use upkeep::{Report, copy, inspect};

@@ -2,13 +2,13 @@
 //!
 //! A list is written as JSON while its rows are read, so that its length costs no memory here.
 
-use super::counts::{self, Total};
+use super::counts;
 use super::record::write_record;
 use super::writer::push_where;
 use super::{Scope, StoreError, database_fault, schema};
 use crate::container_server::codes::{self, Fault};
 use crate::container_server::fields::FieldSpec;
-use crate::container_server::filter::Sql;
+use crate::container_server::filter::{Group, Sql};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rusqlite::types::Value as Cell;
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 const WAIT: Duration = Duration::from_secs(10);
 /// Steps of SQLite's machine between two looks at the clock: tens of microseconds.
 const STEPS: i32 = 1000;
+
+/// What keeps a page of a counted group to the ids it lies between.
+const PLACE: &str = " AND bk_pod_id BETWEEN ? AND ?";
 
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +111,8 @@ pub struct ListQuery {
     pub scope: Scope,
     /// Which of them.
     pub filter: Sql,
-    /// What that selects, if its number is known.
-    pub total: Total,
+    /// The group they are, if they are one: then their number is known.
+    pub group: Option<Group>,
     /// Columns to return.
     pub columns: Vec<&'static FieldSpec>,
     /// `ORDER BY` terms.
@@ -126,7 +129,10 @@ pub fn list(connection: &mut Connection, query: &ListQuery, out: &mut dyn Write)
     let selection = selection(query);
     let transaction = connection.transaction()?;
     out.write_all(b"{\"info\":[")?;
-    let records = write_page(&transaction, query, &selection, out)?;
+    let records = match part(&transaction, query, &selection)? {
+        Some(part) => write_page(&transaction, query, &part, out)?,
+        None => 0,
+    };
     // Only a page that is full, or lies behind the end, leaves open how many there are.
     let count = if (records == query.limit && query.limit > 0) || (records == 0 && query.start > 0) {
         count_of(&transaction, query, &selection)?
@@ -145,15 +151,41 @@ fn selection(query: &ListQuery) -> Sql {
     selection
 }
 
+/// The part of the selection that a page is looked for in, and its records that precede the page.
+struct Part {
+    selection: Sql,
+    skip: u64,
+}
+
+/// Where the page is looked for: a few thousand ids if the records are a counted group, whatever
+/// precedes them, else all of the selection. `None`: there is nothing on it.
+fn part(transaction: &Transaction<'_>, query: &ListQuery, selection: &Sql) -> rusqlite::Result<Option<Part>> {
+    let mut selection = selection.clone();
+    let descending = match query.order.as_str() {
+        "bk_pod_id" => false,
+        "bk_pod_id DESC" => true,
+        _ => return Ok(Some(Part { selection, skip: query.start })),
+    };
+    let Some(group) = query.group.as_ref().filter(|group| group.after.is_none()) else {
+        return Ok(Some(Part { selection, skip: query.start }));
+    };
+    let page = (query.start, query.limit);
+    let Some(place) = counts::place(transaction, &query.scope, group, descending, page)? else {
+        return Ok(None);
+    };
+    selection.push(PLACE, [Cell::Integer(place.first), Cell::Integer(place.last)]);
+    Ok(Some(Part { selection, skip: place.skip }))
+}
+
 /// The statement that reads a page; its last two values are its length and its start.
-fn page_text(query: &ListQuery, selection: &Sql) -> String {
+fn page_text(query: &ListQuery, selected: &str) -> String {
     // An empty projection still returns a record each.
     let columns = if query.columns.is_empty() {
         "NULL".to_owned()
     } else {
         schema::names(query.columns.iter().copied())
     };
-    let (selected, order) = (&selection.text, &query.order);
+    let order = &query.order;
     match query.limit {
         0 => format!("SELECT {columns} FROM pod{selected} ORDER BY {order} LIMIT ? OFFSET ?"),
         // What is skipped or sorted away is known by its id, and never read.
@@ -168,14 +200,14 @@ fn page_text(query: &ListQuery, selection: &Sql) -> String {
 fn write_page(
     transaction: &Transaction<'_>,
     query: &ListQuery,
-    selection: &Sql,
+    part: &Part,
     out: &mut dyn Write,
 ) -> Result<u64, ReadError> {
-    let text = page_text(query, selection);
+    let text = page_text(query, &part.selection.text);
     let limit = if query.limit == 0 { u64::MAX } else { query.limit };
-    let bounds = [limit, query.start].map(|number| Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
+    let bounds = [limit, part.skip].map(|number| Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
     let mut select = transaction.prepare_cached(&text)?;
-    let mut rows = select.query(params_from_iter(selection.parameters.iter().chain(&bounds)))?;
+    let mut rows = select.query(params_from_iter(part.selection.parameters.iter().chain(&bounds)))?;
     let (mut records, mut record) = (0, Vec::new());
     while let Some(row) = rows.next()? {
         record.clear();
@@ -190,13 +222,17 @@ fn write_page(
 }
 
 fn count_of(transaction: &Transaction<'_>, query: &ListQuery, selection: &Sql) -> rusqlite::Result<u64> {
-    match &query.total {
-        Total::Business => counts::known(transaction, &query.scope, None),
-        Total::Modules(modules) => counts::known(transaction, &query.scope, Some(modules)),
-        Total::Filter => transaction
-            .prepare_cached(&format!("SELECT count(*) FROM pod{}", selection.text))?
-            .query_row(params_from_iter(&selection.parameters), |row| row.get(0)),
-    }
+    let count = |sql: &Sql| -> rusqlite::Result<u64> {
+        transaction
+            .prepare_cached(&format!("SELECT count(*) FROM pod{}", sql.text))?
+            .query_row(params_from_iter(&sql.parameters), |row| row.get(0))
+    };
+    let Some(group) = &query.group else { return count(selection) };
+    let known = counts::known(transaction, &query.scope, group)?;
+    let Some(after) = group.after else { return Ok(known) };
+    let mut begun = selection.clone();
+    begun.push(" AND bk_pod_id <= ?", [Cell::Integer(counts::last_unknown(after))]);
+    Ok(known + count(&begun)?)
 }
 
 /// Whether the database can be read at all.
@@ -211,7 +247,7 @@ mod tests {
     use serde_json::{Value, json};
 
     /// What the list's own statement would go through, in SQLite's words.
-    fn plan(connection: &Connection, rules: &Value, order: &str) -> String {
+    fn plan(connection: &Connection, rules: &Value, order: &str, bound: &str) -> String {
         let scope = Scope { account: "0".to_owned(), biz: 2 };
         let filter = match rules {
             Value::Null => filter::filter(rules),
@@ -220,15 +256,16 @@ mod tests {
         let query = ListQuery {
             scope,
             filter: filter.unwrap(),
-            total: Total::Filter,
+            group: None,
             columns: Vec::new(),
             order: filter::order(order).unwrap(),
             start: 0,
             limit: 500,
         };
-        let selection = selection(&query);
-        let mut explain =
-            connection.prepare(&format!("EXPLAIN QUERY PLAN {}", page_text(&query, &selection))).unwrap();
+        let mut selection = selection(&query);
+        selection.push(bound, vec![Cell::Integer(1); bound.matches('?').count()]);
+        let text = format!("EXPLAIN QUERY PLAN {}", page_text(&query, &selection.text));
+        let mut explain = connection.prepare(&text).unwrap();
         let parameters = selection.parameters.iter().chain(&[Cell::Integer(1), Cell::Integer(1)]);
         let lines = explain.query_map(params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("\n")
@@ -259,8 +296,10 @@ mod tests {
             ),
             (json!([equal("bk_pod_uuid")]), "INDEX pod_by_uuid", false),
         ] {
-            for order in ["bk_pod_id", "-bk_pod_id"] {
-                let plan = plan(&connection, &rules, order);
+            for (order, bound) in
+                [("bk_pod_id", ""), ("-bk_pod_id", ""), ("bk_pod_id", PLACE), ("-bk_pod_id", PLACE)]
+            {
+                let plan = plan(&connection, &rules, order, bound);
                 assert!(plan.contains(&format!("{index} ")), "{rules}\n{plan}");
                 assert_eq!(plan.contains("TEMP B-TREE"), sorts, "{rules}\n{plan}");
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::StoreError;
 
 /// Every migration, oldest first.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE pod (
     bk_pod_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -73,6 +73,27 @@ CREATE TABLE pod_count (
 INSERT INTO pod_count
     SELECT bk_supplier_account, bk_biz_id, bk_module_id, count(*) FROM pod GROUP BY 1, 2, 3;
 CREATE INDEX pod_by_business ON pod (bk_supplier_account, bk_biz_id) WHERE bk_pod_id > 0;
+",
+    "
+CREATE TABLE pod_block (
+    field TEXT NOT NULL,
+    bk_supplier_account TEXT NOT NULL,
+    bk_biz_id INTEGER NOT NULL,
+    value ANY NOT NULL,
+    block INTEGER NOT NULL,
+    pods INTEGER NOT NULL,
+    PRIMARY KEY (field, bk_supplier_account, bk_biz_id, value, block)
+) STRICT, WITHOUT ROWID;
+INSERT INTO pod_block
+    SELECT 'bk_biz_id', bk_supplier_account, bk_biz_id, bk_biz_id, bk_pod_id >> 12, count(*)
+        FROM pod GROUP BY 2, 3, 4, 5;
+INSERT INTO pod_block
+    SELECT 'bk_module_id', bk_supplier_account, bk_biz_id, bk_module_id, bk_pod_id >> 12, count(*)
+        FROM pod GROUP BY 2, 3, 4, 5;
+INSERT INTO pod_block
+    SELECT 'bk_pod_cluster', bk_supplier_account, bk_biz_id, bk_pod_cluster, bk_pod_id >> 12, count(*)
+        FROM pod GROUP BY 2, 3, 4, 5;
+DROP TABLE pod_count;
 ",
 ];
 
@@ -173,6 +194,7 @@ pub fn names<'a>(columns: impl IntoIterator<Item = &'a FieldSpec>) -> String {
 mod tests {
     use super::*;
     use crate::container_server::fields;
+    use crate::container_server::store::counts;
 
     #[test]
     fn the_table_has_the_columns_of_the_field_table() {
@@ -233,9 +255,11 @@ mod tests {
         }
         drop(old);
         let connection = open_writer(&path).unwrap();
-        let mut select = connection.prepare("SELECT bk_module_id, pods FROM pod_count ORDER BY 1").unwrap();
+        let text = "SELECT value, pods FROM pod_block WHERE field = 'bk_module_id' ORDER BY 1";
+        let mut select = connection.prepare(text).unwrap();
         let counts = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         assert_eq!(counts.collect::<Result<Vec<(i64, i64)>, _>>().unwrap(), [(41, 2), (42, 1)]);
+        assert_eq!(counts::differences(&connection).unwrap(), Vec::<String>::new());
     }
 
     #[test]

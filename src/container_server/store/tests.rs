@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::container_server::fields;
-use crate::container_server::filter;
+use crate::container_server::filter::{self, Group};
 use rusqlite::types::Value as Cell;
 use serde_json::json;
 use std::sync::Barrier;
@@ -88,10 +88,10 @@ fn a_write_the_database_refuses_takes_no_other_with_it() {
 }
 
 /// Lists one record's worth of `modules` of business 2, and what is said of how many there are.
-fn listed(store: &Store, total: Total, filter: Sql) -> serde_json::Value {
+fn listed(store: &Store, group: Option<Group>, filter: Sql) -> serde_json::Value {
     let columns = fields::columns().collect();
     let query =
-        ListQuery { scope: scope(), filter, total, columns, order: "bk_pod_id".into(), start: 0, limit: 1 };
+        ListQuery { scope: scope(), filter, group, columns, order: "bk_pod_id".into(), start: 0, limit: 1 };
     let mut out = Vec::new();
     store.list(&query, &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
@@ -104,12 +104,14 @@ fn the_known_counts_are_those_of_the_records() {
     let check = |modules: [u64; 3]| {
         for (module, pods) in (2..).zip(modules) {
             let filter = filter::equalities([("bk_module_id", json!(module))]).unwrap();
-            for total in [Total::Filter, Total::Modules(vec![module, module])] {
-                assert_eq!(listed(&store, total, filter.clone())["count"], pods, "module {module}");
+            let twice = filter::group(2, &json!(null), Some(&[module, module]));
+            for group in [None, twice] {
+                assert_eq!(listed(&store, group, filter.clone())["count"], pods, "module {module}");
             }
         }
-        let everything = || filter::filter(&json!(null)).unwrap();
-        assert_eq!(listed(&store, Total::Business, everything())["count"], modules.iter().sum::<u64>());
+        let everything = filter::filter(&json!(null)).unwrap();
+        let business = filter::group(2, &json!(null), None);
+        assert_eq!(listed(&store, business, everything)["count"], modules.iter().sum::<u64>());
         assert_eq!(store.statistics().unwrap().pods as u64, modules.iter().sum::<u64>());
         assert_eq!(inspect(&directory.path().join("a.db")).unwrap().damage, Vec::<String>::new());
     };
@@ -136,15 +138,83 @@ fn the_known_counts_are_those_of_the_records() {
     check([0, 0, 0]);
 }
 
+/// The answer of a list call for a group, and for the same filter as if nothing were known of it.
+fn with_and_without_counts(
+    store: &Store,
+    rules: &serde_json::Value,
+    order: &str,
+    page: (u64, u64),
+) -> [Vec<u8>; 2] {
+    let filter = json!({"condition": "AND", "rules": rules});
+    let filter = if rules.is_null() { json!(null) } else { filter };
+    [filter::group(2, &filter, None), None].map(|group| {
+        let query = ListQuery {
+            scope: scope(),
+            filter: filter::filter(&filter).unwrap(),
+            group,
+            columns: fields::columns().collect(),
+            order: filter::order(order).unwrap(),
+            start: page.0,
+            limit: page.1,
+        };
+        let mut out = Vec::new();
+        store.list(&query, &mut out).unwrap();
+        out
+    })
+}
+
+#[test]
+fn pages_and_totals_found_by_counts_are_those_found_by_looking() {
+    let (directory, store) = open(LONG);
+    let other = rusqlite::Connection::open(directory.path().join("a.db")).unwrap();
+    let (module, cluster) =
+        (fields::position("bk_module_id").unwrap(), fields::position("bk_pod_cluster").unwrap());
+    // Two records around the end of a block, a gap of several blocks, and so on.
+    for (group, jump) in [0, 4094, 8190, 40_000].into_iter().enumerate() {
+        other.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'pod'", [jump]).unwrap();
+        for number in 0..4 {
+            let mut row = row(&format!("{group}-{number}"));
+            row[module] = Cell::Integer(41 + number % 2);
+            row[cluster] = Cell::Text(format!("c{}", number / 2));
+            store.create(&scope(), None, vec![row]).unwrap()[0].clone().unwrap();
+        }
+    }
+    store.delete(&scope(), None, by_uuid("1-1")).unwrap();
+    let equal =
+        |field: &str, value: serde_json::Value| json!({"field": field, "operator": "equal", "value": value});
+    let after = |id: i64| json!({"field": "bk_pod_id", "operator": "greater", "value": id});
+    for rules in [
+        json!(null),
+        json!([equal("bk_module_id", json!(41))]),
+        json!([equal("bk_module_id", json!(7))]),
+        json!([equal("bk_pod_cluster", json!("c1"))]),
+        json!([equal("bk_pod_cluster", json!("c1")), after(3)]),
+        json!([equal("bk_pod_cluster", json!("c0")), after(4095)]),
+        json!([after(40_002)]),
+        json!([after(i64::MIN)]),
+        json!([after(i64::MAX)]),
+    ] {
+        for order in ["bk_pod_id", "-bk_pod_id", "bk_module_id"] {
+            for page in
+                [(0, 0), (0, 1), (0, 3), (1, 2), (5, 2), (7, 0), (14, 1), (14, 5), (15, 5), (u64::MAX, 1)]
+            {
+                let [with, without] = with_and_without_counts(&store, &rules, order, page);
+                assert_eq!(String::from_utf8(with), String::from_utf8(without), "{rules} {order} {page:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_count_that_is_not_true_shows_in_the_check() {
     let (directory, store) = open(LONG);
     let path = directory.path().join("a.db");
     store.create(&scope(), None, vec![row("a")]).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
-    other.execute_batch("UPDATE pod_count SET pods = 7").unwrap();
+    other.execute_batch("UPDATE pod_block SET pods = 7 WHERE field = 'bk_module_id'").unwrap();
     let damage = inspect(&path).unwrap().damage;
-    assert_eq!(damage, ["supplier account 0, business 2, module 2: 7 pods counted, 1 there"]);
+    let wanted = "supplier account 0, business 2, bk_module_id 2, ids 0 to 4095: 7 pods counted, 1 there";
+    assert_eq!(damage, [wanted]);
 }
 
 #[test]
@@ -155,7 +225,7 @@ fn the_feed_has_a_new_record_as_a_list_has_it() {
     store.create(&scope(), None, vec![strange]).unwrap()[0].clone().unwrap();
     let Position::Page(page) = store.changes("0", None, 0).unwrap() else { panic!("nothing") };
     let fed: serde_json::Value = serde_json::from_str(page.changes[0].pod.get()).unwrap();
-    let list = listed(&store, Total::Filter, filter::filter(&json!(null)).unwrap());
+    let list = listed(&store, None, filter::filter(&json!(null)).unwrap());
     assert_eq!(fed, list["info"][0]);
     assert!(fed["bk_pod_id"].is_i64() && fed["last_time"].is_string(), "{fed}");
 }
