@@ -159,6 +159,56 @@ fn the_language_is_the_browsers_until_it_is_switched_and_then_remembered() {
 }
 
 #[test]
+fn what_the_service_says_is_chinese_on_the_chinese_page_and_the_words_of_others_stay() {
+    let mut world = three_clusters();
+    let browser = open("zh-CN", &address(&world));
+    let messages = "[...document.querySelectorAll('[data-kind=watch] .message')]";
+    world.kill_storage();
+    browser.wait("no events", &format!("{messages}.length"));
+    let said = browser.text("[data-kind=watch] .message");
+    assert!(said.contains("监听流") && !said.contains("watch stream"), "{said}");
+    let english = browser.run(&format!("return {messages}[0].title"));
+    assert!(english.as_str().unwrap().contains("watch stream"), "{english}");
+    browser.wait("refused", &format!("{messages}.some((one) => one.innerText.includes('连接被拒绝'))"));
+    quiet(&browser);
+}
+
+#[test]
+fn sentences_in_sentences_are_chinese_and_the_words_of_others_stay() {
+    let said = [
+        (
+            "full_sync",
+            "full sync: CMDB answered 502: HTTP 502: <b>bad gateway</b>",
+            "全量同步：CMDB 返回 502：HTTP 502：<b>bad gateway</b>",
+        ),
+        (
+            "watch",
+            "no watch stream: bcs-storage: cannot connect to s:1: Permission denied (os error 13); is it running, \
+             and is its address right?",
+            "没有监听流：bcs-storage：无法连接 s:1：没有权限（系统错误 13）；它是否在运行，地址是否正确？",
+        ),
+        (
+            "cmdb_writes",
+            "the CMDB answered 9900403: no right; let the user of cmdb_user read and edit this business in the CMDB",
+            "CMDB 返回 9900403：no right；请在 CMDB 中授予 cmdb_user 读取和编辑该业务的权限",
+        ),
+        ("waiting", "a later release's own words", "a later release's own words"),
+    ];
+    let mut cluster = fake::cluster(CLUSTER, ClusterState::Degraded, None);
+    cluster.problems.extend(said.map(|(kind, message, _)| ProblemStatus { kind, message: message.into() }));
+    let source = Arc::new(Fake::new(vec![cluster]));
+    let (_server, address) = serve(&source, None);
+    let browser = open("zh-CN", &address);
+    for (kind, english, chinese) in said {
+        assert_eq!(browser.text(&format!("[data-kind={kind}] .message")), chinese);
+        browser.click("#language");
+        assert_eq!(browser.text(&format!("[data-kind={kind}] .message")), english);
+        browser.click("#language");
+    }
+    quiet(&browser);
+}
+
+#[test]
 fn a_fault_appears_with_what_to_do_and_goes_when_it_is_over() {
     let mut world = three_clusters();
     let browser = open("en", &address(&world));

@@ -13,10 +13,14 @@ const FRAME: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/style.css");
 const ENGLISH: &str = include_str!("page/text.en.json");
 const CHINESE: &str = include_str!("page/text.zh.json");
+/// What the service says in English, in Chinese.
+const SAID: &str = include_str!("page/said.json");
+const PROBLEMS: &str = include_str!("page/problems.js");
 /// In the order they need each other.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("page/base.js"),
-    include_str!("page/problems.js"),
+    include_str!("page/said.js"),
+    PROBLEMS,
     include_str!("page/instances.js"),
     include_str!("page/clusters.js"),
     include_str!("page/chart.js"),
@@ -27,7 +31,8 @@ const SCRIPTS: [&str; 8] = [
 
 /// All of it but the nonce and the language, which differ between answers.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
-    let script = format!("const TEXT = {{en: {ENGLISH}, zh: {CHINESE}}};\n{}", SCRIPTS.join("\n"));
+    let script = SCRIPTS.join("\n");
+    let script = format!("const TEXT = {{en: {ENGLISH}, zh: {CHINESE}}}, SAID = {SAID};\n{script}");
     FRAME.replace("{style}", STYLE).replace("{script}", &script)
 });
 
@@ -78,6 +83,9 @@ fn prefers_chinese(accept_language: &str) -> bool {
         (chinese, _) => chinese.is_some(),
     }
 }
+
+#[cfg(test)]
+mod said;
 
 #[cfg(test)]
 mod tests {
@@ -142,7 +150,7 @@ mod tests {
         let english = words(ENGLISH);
         for key in english.keys().filter_map(|key| key.strip_prefix("problem.")) {
             assert!(english.contains_key(&format!("advice.{key}")), "{key}");
-            assert!(SCRIPTS[1].contains(&format!("{key}: \"")), "{key} has no rank");
+            assert!(PROBLEMS.contains(&format!("{key}: \"")), "{key} has no rank");
         }
         // Those the instance itself may have, beside those of its clusters.
         for kind in

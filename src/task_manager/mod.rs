@@ -295,13 +295,13 @@ impl Master {
     fn note_unassigned(&mut self, steps: &Steps) {
         self.problems.retain(|problem| !problem.ends_with(NO_ROOM));
         if steps.unassigned > 0 {
-            self.problems.push(format!("{} clusters {NO_ROOM}", steps.unassigned));
+            self.problems.push(format!("{}{NO_ROOM}", steps.unassigned));
         }
     }
 }
 
 /// End of the message about clusters without a worker.
-const NO_ROOM: &str = "have no worker with room: add instances";
+const NO_ROOM: &str = " clusters have no worker with room: add instances";
 
 /// The clusters' own nodes and their versions. One that cannot be read counts as saying nothing.
 fn read_nodes(client: &Client) -> Result<BTreeMap<String, (ClusterNode, i32)>, CallError> {

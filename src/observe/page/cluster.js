@@ -83,7 +83,7 @@ function rejectedTable({ id, rejected }) {
   if (!rejected.length) return el("p", { class: "empty" }, t("rejected.none"));
   const heads = ["rejected.pod", "rejected.kind", "rejected.field", "rejected.code", "rejected.why", "rejected.since"];
   const lines = rejected.map((record) => [podName(record), t("kind." + record.kind), record.field || "–",
-    record.code ? String(record.code) : "–", record.message, clockTime(record.since)]);
+    record.code ? String(record.code) : "–", said(record.message), clockTime(record.since)]);
   const all = el("a", { href: `/api/v1/clusters/${encodeURIComponent(id)}/rejected` }, "JSON");
   const first = rejected.length < LISTED ? null : el("p", { class: "dim" }, t("rejected.first", { shown: number(rejected.length) }), " ", all);
   return [plainTable(heads, lines), first];
@@ -92,7 +92,7 @@ function rejectedTable({ id, rejected }) {
 const heldTable = (records) => plainTable(["rejected.pod", "rejected.since"], records.map((record) => [podName(record), clockTime(record.since)]));
 
 function documentTable({ count, first }) {
-  const lines = first.map((one) => [one.name ? podName({ ...one, uuid: one.storage_id }) : one.storage_id || "–", one.reason, clockTime(one.since)]);
+  const lines = first.map((one) => [one.name ? podName({ ...one, uuid: one.storage_id }) : one.storage_id || "–", said(one.reason), clockTime(one.since)]);
   return [el("p", { class: "dim" }, t("documents.count", { count: number(count) })), plainTable(["documents.what", "rejected.why", "rejected.since"], lines)];
 }
 
@@ -101,7 +101,7 @@ function changeTable({ id, changes }) {
   if (!changes.length) return [el("p", { class: "empty" }, t("changes.none")), deletes];
   const heads = ["changes.when", "changes.action", "changes.pod", "changes.why"];
   const lines = changes.map((change) => [clockTime(change.time), t("action." + change.action), podName(change),
-    change.proof ?? (change.lag_seconds == null ? t("by_full_sync") : span(change.lag_seconds))]);
+    said(change.proof) ?? (change.lag_seconds == null ? t("by_full_sync") : span(change.lag_seconds))]);
   return [plainTable(heads, lines), deletes];
 }
 

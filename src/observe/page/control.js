@@ -43,7 +43,7 @@ async function command(path, words) {
       token = (await ask({ title: t("control.token_title"), text: t("control.token_text"), field: t("control.token") })) || "";
       if (token) return command(path, words);
     }
-    if (!answer.ok) why = (await answer.json()).error.message;
+    if (!answer.ok) why = said((await answer.json()).error.message);
   } catch (error) {
     why = error.message;
   }

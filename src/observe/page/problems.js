@@ -65,7 +65,7 @@ function problemCard({ kind, messages, clusters }, ofCluster) {
   const many = clusters.length > 1 ? el("span", { class: "pill" }, t("clusters_count", { count: number(clusters.length) })) : null;
   return el("li", { class: "problem " + (KINDS[kind] ?? KINDS.other), "data-kind": kind },
     el("h3", {}, t("problem." + known), many),
-    messages.map((message) => el("p", { class: "message" }, message)),
+    messages.map((message) => el("p", { class: "message", title: language === "en" ? null : message }, said(message))),
     ofCluster || !clusters.length ? null : namedClusters(clusters, kind),
     el("p", { class: "todo" }, el("b", {}, t("todo")), " ", t("advice." + known)));
 }
