@@ -12,6 +12,7 @@ use log::{Level, LevelFilter};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Module paths of this crate begin so; lines show what follows.
 const CRATE: &str = "bcs_bkcmdb_synchronizer";
@@ -38,6 +39,22 @@ pub fn start(v: i64) {
     // An error means that there is a logger already: a test, or an earlier call.
     let _ = builder.try_init();
     set_level(v);
+}
+
+/// A fault that comes again and again: only its beginning and its end are worth a line.
+#[derive(Debug, Default)]
+pub struct Trouble(AtomicBool);
+
+impl Trouble {
+    /// A fault was met; whether it is news.
+    pub fn begins(&self) -> bool {
+        !self.0.swap(true, Relaxed)
+    }
+
+    /// All went well; whether that is news.
+    pub fn ends(&self) -> bool {
+        self.0.load(Relaxed) && self.0.swap(false, Relaxed)
+    }
 }
 
 /// Changes the level while the service runs; without effect when `RUST_LOG` is set.
@@ -100,6 +117,14 @@ mod tests {
             assert_eq!(level(v), wanted, "v = {v}");
         }
     }
+
+    #[test]
+    fn a_fault_that_lasts_is_news_when_it_begins_and_when_it_ends() {
+        let trouble = Trouble::default();
+        let told = [trouble.ends(), trouble.begins(), trouble.begins(), trouble.ends(), trouble.ends()];
+        assert_eq!(told, [false, true, false, true, false]);
+    }
+
     #[test]
     fn only_the_very_file_named_by_journal_stream_gets_priorities() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -80,6 +80,8 @@ struct Seen {
     known: BTreeMap<String, (ClusterNode, Vec<i64>)>,
     refreshed: Option<Instant>,
     sent: Option<Arc<Vec<Cluster>>>,
+    /// Entries of the list that cannot be read.
+    left_out: usize,
 }
 
 impl TaskInformer {
@@ -152,7 +154,7 @@ impl Shared {
         };
         let refused = |reason| CallError::Refused { path: self.path.clone(), reason };
         let (entries, left_out) = layout::parse_worker(&data).map_err(refused)?;
-        if left_out > 0 {
+        if std::mem::replace(&mut seen.left_out, left_out) < left_out {
             log::warn!("{}: {left_out} entries cannot be read and are left out", self.path);
         }
         let refresh = seen.refreshed.is_none_or(|last| last.elapsed() > REFRESH);

@@ -180,6 +180,51 @@ fn sync_makes_both_sides_equal_and_says_what_it_did() {
     run(&world, &["sync"]).expect(0, &["0 created, 0 updated, 0 deleted"]);
 }
 
+/// Runs a command on a terminal of its own: exit code, and everything that appeared on it.
+fn run_on_a_terminal(world: &World, arguments: &str) -> (Option<i32>, String) {
+    let program = env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer");
+    let command = format!("{program} --config {} {arguments}", world.config_file().display());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
+        .env_remove("RUST_LOG")
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn on_a_terminal_a_bar_shows_how_far_a_command_is_and_then_goes() {
+    /// What clears the line of a terminal.
+    const CLEAR: &str = "\u{1b}[2K";
+    let world = World::single(Generation::New);
+    (0..300).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    for (command, step, code, result) in [
+        ("diff", "listing", 3, "300 to create"),
+        ("sync", "comparing and writing", 0, "300 created"),
+        ("diff", "listing", 0, "equal, 300 pods"),
+    ] {
+        let (exit, shown) = run_on_a_terminal(&world, command);
+        assert_eq!(exit, Some(code), "{shown}");
+        let (bar, rest) =
+            shown.rsplit_once(CLEAR).unwrap_or_else(|| panic!("{command} shows no bar: {shown:?}"));
+        assert!(bar.contains(CLUSTER) && bar.contains(step), "{shown:?}");
+        assert!(rest.contains(result), "the result stands alone: {shown:?}");
+    }
+}
+
+#[test]
+fn elsewhere_progress_is_a_plain_line_now_and_then() {
+    let world = World::single(Generation::New).with(json!({"cmdb_timeout": 6}));
+    world.put(pod("web-0", 1));
+    world.cmdb.break_next(&["create"], Fault::Hang, 1);
+    let ran = run(&world, &["sync"]).expect(0, &["1 created"]);
+    let line = format!("{CLUSTER}: comparing and writing ");
+    assert!(ran.stderr.lines().any(|shown| shown.starts_with(&line)), "{}", ran.all());
+    assert!(!ran.all().contains(['\u{1b}', '\r']), "{:?}", ran.all());
+}
+
 #[test]
 fn sync_of_one_cluster_leaves_the_others_alone() {
     let ids = [CLUSTER, "BCS-K8S-00002"];

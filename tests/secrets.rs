@@ -1,54 +1,264 @@
-//! No secret of the configuration is in anything the program puts out, at the most talkative level.
+//! No secret is in anything the program puts out, wherever the secret was configured and whatever went
+//! wrong: log and terminal, pages and API, metrics, files, ZooKeeper, errors, at the most talkative level.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail by panicking.
 
+mod container;
+#[path = "container/process.rs"]
+mod process;
 mod program;
 mod world;
+#[path = "common/zookeeper.rs"]
+mod zookeeper;
 
+use bcs_bkcmdb_synchronizer::config::Secret;
+use bcs_bkcmdb_synchronizer::coordination::{Client, Role, Servers, Session};
 use bcs_bkcmdb_synchronizer::http::Method;
+use bcs_bkcmdb_synchronizer::sandbox::paas::{PaasServer, SimCluster, SimPaas, SimProject};
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use program::Program;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+use world::cmdb::Fault;
 use world::pods::pod;
-use world::{PATIENCE, World, wait_until};
+use world::{CLUSTER, PATIENCE, World, listen, wait_until};
+use zookeeper::ZooKeepers;
 
-/// Part of every secret here.
+/// Part of every secret here; what follows says where it was.
 const SECRET: &str = "s3cret";
+/// The keys that are secrets.
+const KEYS: [&str; 3] = ["paas_app_secret", "paas_access_token", "zk_password"];
 
-#[test]
-fn no_secret_is_in_a_log_a_page_an_error_or_a_metric() {
-    let token = tempfile::NamedTempFile::new().unwrap();
-    fs::write(token.path(), "s3cret-admin").unwrap();
-    let world = World::single(Generation::New).with(json!({
-        "v": 100, "admin_token_file": token.path(), "paas_app_code": "code", "paas_app_secret": "s3cret-app",
-        "paas_access_token": "s3cret-token", "zk_user": "bcs", "zk_password": "s3cret-zk",
-    }));
-    world.put(pod("web-0", 1));
-    let mut program = Program::start(world);
-    wait_until("the pod is recorded", PATIENCE, || program.cluster("/pods/cmdb") == 1);
-    let mut output = String::new();
-    for path in ["/", "/healthz", "/readyz", "/api/v1/status", "/api/v1/assignment", "/api/v1/deletes"] {
-        output += &program.text(Method::Get, path, &[]);
-    }
-    for token in ["s3cret-admin", "s3cret-wrong"] {
-        let header = format!("Bearer {token}");
-        output += &program.text(Method::Post, "/api/v1/sync", &[("Authorization", &header)]);
-    }
-    // A broken file quotes what is wrong with it, but no secret.
-    program.change(json!({"paas_app_secret": {"s3cret": "s3cret"}, "zk_password": ["s3cret"]}));
-    wait_until("the problem shows", PATIENCE, || program.problems().contains("paas_app_secret"));
-    output += &program.problems();
-    let file = program.path("synchronizer.json");
-    let checked = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
-        .args(["check-config", "--config", file.to_str().unwrap()])
+/// Fails and shows the lines in which a secret stands.
+#[track_caller]
+fn check(what: &str, output: &str) {
+    let found: Vec<&str> = output.lines().filter(|line| line.contains(SECRET)).collect();
+    assert!(found.is_empty(), "{what}: {found:#?}");
+}
+
+/// Everything a run of the program printed. `variables` are its environment beside the test's own.
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
-    assert_eq!(checked.status.code(), Some(2));
-    output += &String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
-    assert!(program.log().contains("TRACE") || program.log().contains("DEBUG"), "the log is talkative");
-    output += &program.log();
-    let found: Vec<&str> = output.lines().filter(|line| line.contains(SECRET)).collect();
-    assert!(found.is_empty(), "{found:#?}");
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// A paas-cc that tells of the world's cluster.
+fn paas() -> (SimPaas, PaasServer) {
+    let paas = SimPaas::new();
+    paas.set_projects(vec![SimProject {
+        id: "project".into(),
+        bk_biz_id: world::BIZ,
+        clusters: vec![SimCluster { id: CLUSTER.into(), ..SimCluster::default() }],
+        ..SimProject::default()
+    }]);
+    let server = paas.serve(listen()).unwrap();
+    (paas, server)
+}
+
+fn servers(zookeepers: &ZooKeepers) -> Servers {
+    Servers {
+        hosts: zookeepers.hosts(),
+        user: "bcs".into(),
+        password: Secret::new("s3cret-zookeeper"),
+        session_timeout: Duration::from_secs(4),
+    }
+}
+
+/// Names and data of every node, by somebody with the same user.
+fn nodes(zookeepers: &ZooKeepers) -> String {
+    fn walk(client: &Client, path: &str, all: &mut String) {
+        let data = client.read(path, false).map(|(data, _)| data).unwrap_or_default();
+        *all += &format!("{path} {}\n", String::from_utf8_lossy(&data));
+        for child in client.children(path, false).unwrap_or_default() {
+            walk(client, &format!("{}/{child}", path.trim_end_matches('/')), all);
+        }
+    }
+    let session = Session::start(servers(zookeepers), Role::Reader).unwrap();
+    let mut all = String::new();
+    wait_until("a session", PATIENCE, || {
+        session.client().map(|client| walk(&client, "/", &mut all)).is_some()
+    });
+    all
+}
+
+/// The text of every file below a directory, with its name.
+fn files(directory: &Path) -> String {
+    let read =
+        |path: &Path| format!("{} {}\n", path.display(), String::from_utf8_lossy(&fs::read(path).unwrap()));
+    fs::read_dir(directory).unwrap().map(|entry| read(&entry.unwrap().path())).collect()
+}
+
+#[test]
+fn no_secret_is_in_anything_the_service_puts_out() {
+    let zookeepers = ZooKeepers::single();
+    let (paas, server) = paas();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let journal = directory.path().join("journal");
+    let world = World::single(Generation::New).with(json!({
+        "v": 100, "zk": zookeepers.hosts(), "zk_session_timeout": 4, "zk_user": "bcs",
+        "zk_password": {"file": file("zk", "s3cret-zookeeper")}, "task_manager_type": "paas", "paas_addr": server.url(),
+        "paas_app_code": "code", "paas_app_secret": "s3cret-app", "admin_token_file": file("token", "s3cret-admin"),
+        "delete_journal": journal, "cluster_pull_interval": 10,
+    }));
+    world.put(pod("web-0", 1));
+    world.put(pod("web-1", 1));
+    let mut program = Program::start(world);
+    wait_until("the pods are recorded", PATIENCE, || program.cluster("/pods/cmdb") == 2);
+    let asked = paas.take_requests().iter().any(|request| request.authorization.contains("s3cret-app"));
+    assert!(asked, "the secret is in use");
+    program.world.delete("web-1");
+    wait_until("it is in the journal", PATIENCE, || files(&journal).contains("web-1"));
+
+    // Faults, so that errors have something to say.
+    paas.fail_projects(Some(bcs_bkcmdb_synchronizer::sandbox::paas::PaasFault::Refuse));
+    program.world.cmdb.break_all(Fault::NoPermission);
+    program.world.put(pod("web-2", 1));
+    wait_until("both are told", PATIENCE, || {
+        program.problems().contains("paas-cc")
+            && program.cluster("/last_error").to_string().contains("9900403")
+    });
+    program.world.cmdb.heal();
+    let cluster = format!("/api/v1/clusters/{CLUSTER}");
+    let of_cluster = ["", "/rejected", "/deletes", "/history"].map(|end| format!("{cluster}{end}"));
+    let pages =
+        ["/", "/healthz", "/readyz", "/api/v1/status", "/api/v1/assignment", "/api/v1/deletes", "/none"];
+    for path in pages.iter().copied().chain(of_cluster.iter().map(String::as_str)) {
+        check(path, &program.text(Method::Get, path, &[("Authorization", "Bearer s3cret-admin")]));
+    }
+    for token in ["Bearer s3cret-admin", "Bearer s3cret-wrong", "Basic s3cret-basic"] {
+        for path in [
+            "/api/v1/pause",
+            "/api/v1/resume",
+            &format!("{cluster}/sync"),
+            &format!("{cluster}/deletes/approve"),
+        ] {
+            check(path, &program.text(Method::Post, path, &[("Authorization", token)]));
+        }
+    }
+    let log = program.log();
+    let metrics =
+        log.split("metrics on ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap().to_owned();
+    let status = std::mem::replace(&mut program.address, metrics);
+    let metrics = program.text(Method::Get, "/metrics", &[]);
+    assert!(metrics.contains("bkcmdb_sync_pods"), "{metrics}");
+    check("metrics", &metrics);
+    program.address = status;
+    let nodes = nodes(&zookeepers);
+    assert!(nodes.contains("bkcmdb-synchronizer/lock/"), "{nodes}");
+    check("ZooKeeper", &nodes);
+    check("the journal", &files(&journal));
+
+    // Commands beside it, and a broken file, which is quoted in parts.
+    let config = program.path("synchronizer.json");
+    let config = ["--config", config.to_str().unwrap()];
+    for command in [
+        &["check-config", "--connect"][..],
+        &["check-config", "--connect", "--output", "json"],
+        &["diff"],
+        &["diff", "--output", "json"],
+        &["sync"],
+        &["sync", "--output", "json"],
+        &["purge", "--cluster", CLUSTER, "--biz", "2", "--yes", "--output", "json"],
+    ] {
+        let said = run(&[&config, command].concat(), &[]);
+        assert!(!said.is_empty());
+        check(command[0], &said);
+    }
+    program
+        .change(json!({"paas_app_secret": {"s3cret-key": "s3cret-value"}, "zk_password": ["s3cret-list"]}));
+    wait_until("the problem shows", PATIENCE, || program.problems().contains("paas_app_secret"));
+    check("the broken configuration", &program.problems());
+    check("check-config", &run(&[&config[..], &["check-config"]].concat(), &[]));
+    assert!(program.log().contains("DEBUG"), "the log is talkative");
+    check("the log", &program.log());
+    check("stdout", &fs::read_to_string(program.path("stdout")).unwrap());
+}
+
+#[test]
+fn no_secret_is_shown_wherever_it_was_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let credentials = directory.path().to_str().unwrap();
+    let good = json!({"zk": "127.0.0.1:1", "cmdb_addr": "127.0.0.1:1", "cmdb_user": "u", "paas_addr": "127.0.0.1:1",
+        "paas_app_code": "code", "paas_app_secret": "s3cret-default", "storage_addrs": ["http://127.0.0.1:1"]});
+    for key in KEYS {
+        let secret = |place: &str| format!("s3cret-{key}-{place}");
+        fs::write(directory.path().join(key), secret("file")).unwrap();
+        let variable = format!("BKCMDB_SYNC_{}", key.to_uppercase());
+        let (at_key, by_name) = (secret("variable"), secret("named-variable"));
+        let variables = [("CREDENTIALS_DIRECTORY", credentials), ("NAMED", by_name.as_str())];
+        let with_key = [variables[0], variables[1], (variable.as_str(), at_key.as_str())];
+        let places = [
+            ("text", json!(secret("text"))),
+            ("file", json!({"file": directory.path().join(key)})),
+            ("credential", json!({"credential": key})),
+            ("named variable", json!({"env": "NAMED"})),
+            ("variable", Value::Null),
+        ];
+        for (place, value) in places {
+            let variables = if value.is_null() { &with_key[..] } else { &variables };
+            let mut config = good.clone();
+            if !value.is_null() {
+                config[key] = value;
+            }
+            // Good, then wrong in another key, then no JSON any more.
+            let (whole, mut wrong) = (config.to_string(), config.clone());
+            wrong["no_such_key"] = json!(1);
+            for (text, good) in
+                [(whole.as_str(), true), (&wrong.to_string(), false), (&whole[..whole.len() - 1], false)]
+            {
+                let file = directory.path().join("config.json");
+                fs::write(&file, text).unwrap();
+                let said =
+                    run(&["check-config", "--config", file.to_str().unwrap(), "--v", "100"], variables);
+                assert_eq!(said.contains("good"), good, "{key} {place}: {said}");
+                check(&format!("{key} as {place}"), &said);
+            }
+        }
+        // On the command line it is refused, and not repeated.
+        let said = run(&["check-config", &format!("--{key}"), &secret("flag")], &[]);
+        assert!(said.contains("must not stand on the command line"), "{said}");
+        check(&format!("{key} as a flag"), &said);
+    }
+    let said = run(&["check-config", "--cmdb_addr", "http://user:s3cret-address@cmdb"], &[]);
+    check("a password in an address", &said);
+}
+
+#[test]
+fn no_name_of_a_user_or_key_is_in_what_the_container_server_and_the_packages_files_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = process::Process::start(directory.path(), json!({"users": ["s3cret-user"], "v": 100}));
+    let mut said = String::new();
+    for user in [Some("s3cret-user"), Some("somebody"), None] {
+        let caller = server.caller.with("BK_User", user);
+        for (method, path) in [
+            (Method::Post, "/api/v3/findmany/container/bk_biz_id/2/pod"),
+            (Method::Get, "/openapi.json"),
+            (Method::Get, "/healthz"),
+            (Method::Get, "/none"),
+        ] {
+            let (_, body) = caller.raw(method, path, br#"{"page":{"start":0,"limit":1}}"#).unwrap();
+            said += &String::from_utf8(body).unwrap();
+        }
+    }
+    check("the API", &said);
+    check("the log", &server.into_log().join("\n"));
+    for shell in ["bash", "zsh", "fish"] {
+        check(shell, &run(&["completions", shell], &[("BKCMDB_SYNC_ZK_PASSWORD", "s3cret-environment")]));
+    }
+    for command in [&["man"][..], &["man", "sync"], &["--help"]] {
+        check("man", &run(command, &[("BKCMDB_SYNC_ZK_PASSWORD", "s3cret-environment")]));
+    }
 }

@@ -11,6 +11,7 @@ use super::looker::Looker;
 use super::session::{Role, Session};
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,8 @@ impl Discovery {
         session.subscribe(layout::STORAGES, wake);
         let known = Arc::new(Known::default());
         let (seen, asked) = (Arc::clone(&known), Arc::clone(&session));
-        let looker = Looker::start("discovery", woken, move || match look(&asked) {
+        let mut left_out = BTreeSet::new();
+        let looker = Looker::start("discovery", woken, move || match look(&asked, &mut left_out) {
             Ok(None) => CHECK,
             Ok(Some(urls)) => {
                 seen.take(urls);
@@ -98,8 +100,9 @@ impl Known {
     }
 }
 
-/// The URLs registered now; `None` without a session.
-fn look(session: &Session) -> Result<Option<Vec<String>>, CallError> {
+/// The URLs registered now; `None` without a session. `left_out` are the nodes without an address
+/// that were told of already.
+fn look(session: &Session, left_out: &mut BTreeSet<String>) -> Result<Option<Vec<String>>, CallError> {
     let Some(client) = session.client() else { return Ok(None) };
     let names = match client.children(layout::STORAGES, true) {
         Ok(names) => names,
@@ -110,6 +113,7 @@ fn look(session: &Session) -> Result<Option<Vec<String>>, CallError> {
         Err(error) => return Err(error),
     };
     let mut urls: Vec<String> = Vec::new();
+    let mut nameless = BTreeSet::new();
     for name in layout::in_order(names) {
         let path = layout::child(layout::STORAGES, &name);
         let url = match client.read(&path, false) {
@@ -120,8 +124,12 @@ fn look(session: &Session) -> Result<Option<Vec<String>>, CallError> {
         match url {
             Some(url) if urls.contains(&url) => {}
             Some(url) => urls.push(url),
-            None => log::warn!("{path} names no address and is left out"),
+            None => drop(nameless.insert(path)),
         }
     }
+    for path in nameless.difference(left_out) {
+        log::warn!("{path} names no address and is left out");
+    }
+    *left_out = nameless;
     Ok(Some(urls))
 }

@@ -123,7 +123,7 @@ impl Shared {
         let standing: BTreeSet<String> = client.children(layout::LOCKS, true)?.into_iter().collect();
         for (id, fence) in wanted {
             if fence.held().is_some() && !standing.contains(&id) {
-                log::warn!("{id}: the lock was removed by somebody else");
+                log::warn!("cluster={id} the lock was removed by somebody else");
                 fence.lower(None);
             }
             if check_all || fence.held().is_none() {
@@ -198,7 +198,7 @@ impl Shared {
         let book = self.book.lock();
         if book.wanted.get(id).is_some_and(|wanted| std::ptr::eq(&raw const **wanted, fence)) {
             if fence.held().is_none() {
-                log::info!("{id}: lock acquired");
+                log::info!("cluster={id} lock acquired");
             }
             fence.raise(Held { session: client.session(), czxid: stat.czxid, root });
         }

@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 const BEATS: u32 = 6;
 /// First and last pause between attempts to get a session, jittered by half.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Different problems that are logged until all is well again; servers have few ways to fail.
+const TOLD: usize = 16;
 /// How long a stop waits for the thread; it may be resolving a name.
 const STOP_GRACE: Duration = Duration::from_millis(800);
 
@@ -84,6 +86,16 @@ struct State {
     root: Option<Root>,
     problem: Option<String>,
     fatal: Option<String>,
+    /// What was logged since the session was sound last: attempts on several servers fail in turn.
+    told: Vec<String>,
+}
+
+impl State {
+    /// Nothing is wrong any more; whether something was.
+    fn is_sound_again(&mut self) -> bool {
+        self.told.clear();
+        self.problem.take().is_some()
+    }
 }
 
 /// Who wants to be woken, and by changes below which path.
@@ -353,16 +365,18 @@ impl Shared {
         if self.role.registration().is_some() {
             self.lease.renew(client.session(), client.timeout(), sent, boottime());
         }
-        if self.state.lock().problem.take().is_some() {
+        if self.state.lock().is_sound_again() {
             log::info!("ZooKeeper: session 0x{:x} is sound again", client.session());
             self.wakers.wake(None);
         }
     }
 
-    /// Shows a problem, and logs it unless it is the one that is shown already.
+    /// Shows a problem, and logs it the first time since all was well.
     fn doubt(&self, problem: &str) {
-        let before = self.state.lock().problem.replace(problem.to_owned());
-        if before.as_deref() != Some(problem) {
+        let mut state = self.state.lock();
+        state.problem = Some(problem.to_owned());
+        if state.told.len() < TOLD && !state.told.iter().any(|told| told == problem) {
+            state.told.push(problem.to_owned());
             log::warn!("{problem}");
         }
     }
@@ -373,7 +387,7 @@ impl Shared {
             state.client = current.map(|(client, _)| Arc::clone(client));
             state.node = current.and_then(|(_, path)| Some(path?.rsplit('/').next()?.to_owned()));
             if current.is_some() {
-                state.problem = None;
+                state.is_sound_again();
             }
         }
         self.wakers.wake(None);

@@ -7,9 +7,7 @@
 //! tiny_http's accept loop ends for good when the process runs out of files or threads. That shows
 //! as a refused connection, and a new server takes its place; the old one finishes what it has.
 
-use std::fs::{self, DirBuilder};
 use std::io::{self, Cursor};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -20,6 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::crew::Crew;
+use super::directory::{PrivateDirectory, random_token};
 use super::head::{Head, INTERNAL};
 use super::listener::Peers;
 use super::stream::{StreamWriter, stream_head};
@@ -114,47 +113,6 @@ impl Backend {
 
 fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
-}
-
-/// From a cryptographic source: whoever shares the machine must not guess it.
-fn random_token() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A directory that only this user may enter; removed when dropped.
-struct PrivateDirectory {
-    path: PathBuf,
-    sockets: AtomicU64,
-}
-
-impl PrivateDirectory {
-    fn create() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("bkcmdb-sync-{}", random_token()?));
-        // Fails if the name exists: nobody can have prepared it.
-        DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
-            let text = format!(
-                "cannot make the directory {}: {error}; set TMPDIR to a writable one",
-                path.display()
-            );
-            io::Error::new(error.kind(), text)
-        })?;
-        Ok(Self { path, sockets: AtomicU64::new(0) })
-    }
-
-    fn next_socket(&self) -> PathBuf {
-        self.path.join(self.sockets.fetch_add(1, Ordering::Relaxed).to_string())
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            log::warn!("cannot remove {}: {error}", self.path.display());
-        }
-    }
 }
 
 /// One tiny_http server with its workers; stops when dropped.
@@ -291,10 +249,9 @@ impl Worker {
         let respond = move || drop(inner.respond(response));
         if length <= INLINE_ANSWER {
             respond();
-        } else if let Err(error) =
-            self.crew.spawn(format!("{} answer", self.shared.name), HANDLER_STACK, respond)
-        {
-            log::warn!("{}: no thread for a long answer: {error}", self.shared.name);
+        } else {
+            // Without a thread the connection is closed; the crew has told.
+            let _ = self.crew.spawn(format!("{} answer", self.shared.name), HANDLER_STACK, respond);
         }
     }
 
@@ -309,9 +266,7 @@ impl Worker {
                 log::debug!("{name}: a stream ended early: {error}");
             }
         };
-        if let Err(error) = self.crew.spawn(format!("{} stream", self.shared.name), HANDLER_STACK, work) {
-            log::warn!("{}: no thread for a stream: {error}", self.shared.name);
-        }
+        let _ = self.crew.spawn(format!("{} stream", self.shared.name), HANDLER_STACK, work);
     }
 }
 
@@ -336,6 +291,7 @@ pub fn headers(content_type: &str, further: &[(&'static str, String)]) -> Vec<ti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::{Read, Write};
     use std::os::unix::fs::PermissionsExt;
 
@@ -357,8 +313,9 @@ mod tests {
     #[test]
     fn the_directory_is_private_and_goes_with_the_backend() {
         let backend = backend();
-        let path = backend.directory.path.clone();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        let socket = backend.current.lock().path.clone();
+        let path = socket.parent().unwrap();
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
         drop(backend);
         assert!(!path.exists());
     }

@@ -96,7 +96,7 @@ impl Connection {
 
     /// Passes the request on and the answer back; whether the connection can be used again.
     fn exchange(&mut self, head: &Head, body: Body) -> Result<bool, ReadError> {
-        let (_service, backend) = self.shared.backend.connect().map_err(unavailable)?;
+        let (_service, backend) = self.shared.backend.connect().map_err(|error| self.unavailable(error))?;
         let backend = Arc::new(backend);
         self.peer.attach(Some(Arc::clone(&backend)))?;
         let outcome = self.pass(&backend, head, body);
@@ -107,8 +107,11 @@ impl Connection {
     fn pass(&mut self, backend: &UnixStream, head: &Head, body: Body) -> Result<bool, ReadError> {
         let answer = self.forward(backend, head, body).map_err(|error| match self.peer.is_gone() {
             true => ReadError::Io(error),
-            false => unavailable(error).into(),
+            false => self.unavailable(error).into(),
         })?;
+        if self.shared.tally.unreached.ends() {
+            log::info!("requests reach their handlers again");
+        }
         let keep_alive = head.keep_alive && answer.is_delimited_for(head);
         let patience = self.shared.limits.request_time;
         match answer.copy(self.input.get_mut(), head, keep_alive, patience) {
@@ -152,6 +155,13 @@ impl Connection {
         }
     }
 
+    fn unavailable(&self, error: io::Error) -> Refusal {
+        if self.shared.tally.unreached.begins() {
+            log::warn!("requests do not reach their handlers: {error}; they are answered 503");
+        }
+        Refusal { status: 503, message: format!("the service is out of resources ({error}); try again") }
+    }
+
     fn send_refusal(&mut self, refusal: &Refusal) -> io::Result<()> {
         let wire = self.input.get_mut();
         wire.set_deadline(Instant::now() + LINGER_TIME);
@@ -166,11 +176,6 @@ impl Connection {
         // The client's own end, its errors and the deadline all mean: enough.
         let _ = io::copy(&mut wire.take(LINGER_BYTES), &mut io::sink());
     }
-}
-
-fn unavailable(error: io::Error) -> Refusal {
-    log::warn!("a request did not reach its handler: {error}");
-    Refusal { status: 503, message: format!("the service is out of resources ({error}); try again") }
 }
 
 fn refusal_bytes(refusal: &Refusal) -> Vec<u8> {

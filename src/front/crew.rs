@@ -9,11 +9,14 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::logging::Trouble;
+
 /// Threads at work together.
 #[derive(Default)]
 pub struct Crew {
     state: Mutex<State>,
     left: Condvar,
+    shortage: Trouble,
 }
 
 #[derive(Default)]
@@ -43,10 +46,24 @@ impl Crew {
         self.state.lock().alive += 1;
         // Goes with the closure: a thread that could not be started is counted off as well.
         let leave = Leave(Arc::clone(self));
-        let handle = Builder::new().name(name).stack_size(stack).spawn(move || {
+        let handle = Builder::new().name(name.clone()).stack_size(stack).spawn(move || {
             let _leave = leave;
             work();
-        })?;
+        });
+        let handle = match handle {
+            Ok(handle) => handle,
+            Err(error) => {
+                if self.shortage.begins() {
+                    log::warn!(
+                        "{name}: no thread is to be had: {error}; requests are refused until there is"
+                    );
+                }
+                return Err(error);
+            }
+        };
+        if self.shortage.ends() {
+            log::info!("{name}: threads are to be had again");
+        }
         let mut state = self.state.lock();
         // Sweep only when most handles are of threads that ended: constant work per spawn on average.
         if state.handles.len() >= 2 * state.alive + 16 {

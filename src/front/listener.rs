@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::logging::Trouble;
+
 use super::backend::Backend;
 use super::body::Budget;
 use super::connection::{Connection, Shared};
@@ -50,6 +52,8 @@ pub struct Tally {
     evicted: AtomicU64,
     bad_requests: AtomicU64,
     timeouts: AtomicU64,
+    /// Requests that do not reach their handler.
+    pub unreached: Trouble,
 }
 
 impl Tally {
@@ -257,12 +261,9 @@ impl Acceptor {
             let _leave = Leave { peers, id };
             Connection::serve(id, peer, shared);
         };
-        if let Err(error) =
-            self.connections.spawn(format!("{} conn {id}", self.name), CONNECTION_STACK, serve)
-        {
+        if self.connections.spawn(format!("{} conn {id}", self.name), CONNECTION_STACK, serve).is_err() {
             self.peers.remove(id);
             tally.refused.fetch_add(1, Ordering::Relaxed);
-            log::warn!("{}: no thread for a connection: {error}", self.name);
         }
     }
 }

@@ -20,6 +20,7 @@ mod body;
 mod chunked;
 mod connection;
 mod crew;
+mod directory;
 mod head;
 mod listener;
 mod stream;

@@ -197,7 +197,7 @@ impl Routes {
     fn control(&self, id: &str, control: Control, request: &Request) -> Response {
         match self.source.control(id, control) {
             ControlOutcome::Accepted => {
-                log::info!("{control:?} of {id} asked for by {}", request.peer.ip());
+                log::info!("cluster={id} {control:?} asked for by {}", request.peer.ip());
                 Response::json(202, &json!({"cluster_id": id, "accepted": true}))
             }
             ControlOutcome::UnknownCluster => unknown(id),

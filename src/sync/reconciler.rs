@@ -182,7 +182,7 @@ impl Reconciler {
     /// Carries out an operator's request.
     pub fn control(&self, control: Control) {
         let id = &self.shared.cluster.id;
-        log::info!("cluster={id} operator asks: {control:?}");
+        log::debug!("cluster={id} operator asks: {control:?}");
         match control {
             Control::Sync => self.request(Cause::Requested),
             Control::ApproveDeletes => {

@@ -265,8 +265,11 @@ impl<'a> Run<'a> {
         stats.totals[0] += created;
         stats.totals[1] += updated;
         stats.invalid_documents = self.invalid;
-        // One that fails is a problem, which is logged once and not at every attempt.
+        // One that fails is a problem, which is logged once and not at every attempt; one of many that
+        // find both sides equal is worth nobody's time.
+        let equal = created + updated == 0 && self.invalid == 0 && stats.count > 1;
         let level = match outcome {
+            Outcome::Ok if equal => log::Level::Debug,
             Outcome::Ok | Outcome::HeldBack => log::Level::Info,
             Outcome::Failed | Outcome::Aborted => log::Level::Debug,
         };

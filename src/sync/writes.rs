@@ -22,7 +22,7 @@ impl<'a> Writes<'a> {
 
     /// One record.
     pub fn create(self, record: &PodRecord) -> Result<(), Failure> {
-        if self.only_said(format_args!("create {}", Named(record))) {
+        if self.only_said(&record.uuid, format_args!("create {}", Named(record))) {
             return Ok(());
         }
         self.answered(self.shared.peers.cmdb.create(&self.shared.scope(), record))
@@ -40,7 +40,7 @@ impl<'a> Writes<'a> {
     /// These fields of a record.
     pub fn update(self, record: &PodRecord, fields: &[Field]) -> Result<(), Failure> {
         let names = || fields.iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
-        if self.only_said(format_args!("update {} of {}", names(), Named(record))) {
+        if self.only_said(&record.uuid, format_args!("update {} of {}", names(), Named(record))) {
             return Ok(());
         }
         let Shared { peers, .. } = self.shared;
@@ -49,7 +49,7 @@ impl<'a> Writes<'a> {
 
     /// The record of a uuid in a business.
     pub fn delete(self, biz: i64, uuid: &str) -> Result<(), Failure> {
-        if self.only_said(format_args!("delete uuid={uuid} from business {biz}")) {
+        if self.only_said(uuid, format_args!("delete it from business {biz}")) {
             return Ok(());
         }
         self.answered(self.shared.peers.cmdb.delete(&self.shared.scope_in(biz), uuid).map(|_| ()))
@@ -60,9 +60,9 @@ impl<'a> Writes<'a> {
         self.shared.policy == SyncPolicy::DryRun
     }
 
-    fn only_said(self, what: fmt::Arguments<'_>) -> bool {
+    fn only_said(self, uuid: &str, what: fmt::Arguments<'_>) -> bool {
         if self.are_only_said() {
-            log::info!("cluster={} dry-run: would {what}", self.shared.cluster.id);
+            log::info!("cluster={} uuid={uuid} dry-run: would {what}", self.shared.cluster.id);
         }
         self.are_only_said()
     }
@@ -80,7 +80,7 @@ struct Named<'a>(&'a PodRecord);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uuid={} {}/{}", self.0.uuid, self.0.namespace, self.0.name)
+        write!(f, "{}/{}", self.0.namespace, self.0.name)
     }
 }
 

@@ -196,12 +196,12 @@ impl Shared {
         let mut versions: BTreeMap<String, i32> =
             versions.into_iter().map(|(name, (_, version))| (name, version)).collect();
         for name in &steps.deletes {
-            log::info!("worker {name} is gone: its clusters move");
+            log::info!("worker={name} is gone: its clusters move");
             client.delete(&layout::child(layout::WORKERS, name), versions.get(name).copied())?;
         }
         for (name, list) in steps.shrinks.into_iter().chain(steps.grows) {
             let (path, data) = (layout::child(layout::WORKERS, &name), layout::encode_worker(&list));
-            log::info!("worker {name}: {} clusters", list.len());
+            log::info!("worker={name} {} clusters are assigned", list.len());
             let version = match versions.get(&name) {
                 Some(version) => client.write(&path, &data, Some(*version))?.version,
                 None => client.create(&path, &data, CreateMode::Persistent).map(|_| 0)?,

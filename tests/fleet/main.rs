@@ -13,6 +13,8 @@ mod churn;
 mod commands;
 mod cut_off;
 mod inventory;
+#[path = "../common/log_lines.rs"]
+mod log_lines;
 mod members;
 #[path = "../common/namespace.rs"]
 mod namespace;
@@ -21,6 +23,7 @@ mod outages;
 mod partition;
 mod pauses;
 mod processes;
+mod warnings;
 #[path = "../world/mod.rs"]
 mod world;
 #[path = "../common/zookeeper.rs"]

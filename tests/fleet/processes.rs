@@ -267,6 +267,11 @@ impl Fleet {
 }
 
 impl Instance {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
     /// Starts the process; returns at once.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();

@@ -31,6 +31,7 @@ impl Program {
             .args(["--config", file.to_str().unwrap()])
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
+            .stdout(File::create(directory.path().join("stdout")).unwrap())
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();

@@ -5,6 +5,7 @@
 //! still finds to do is little.
 
 use super::{StoreError, schema};
+use crate::logging::Trouble;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
 use std::path::Path;
@@ -59,10 +60,17 @@ impl Drop for Keeper {
 }
 
 fn run(connection: &Connection, woken: &Receiver<()>) {
+    let trouble = Trouble::default();
     while woken.recv().is_ok() {
         // Passive: waits for nobody, and nobody waits for it.
-        if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            log::warn!("container server: the log of the database was not moved: {error}; tried again");
+        match connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            Err(error) if trouble.begins() => {
+                log::warn!("container server: the log of the database cannot be moved: {error}; tried again");
+            }
+            Ok(()) if trouble.ends() => {
+                log::info!("container server: the log of the database is moved again")
+            }
+            _ => {}
         }
     }
 }

@@ -135,6 +135,7 @@ impl Store {
             feed: feed.clone(),
             retention: times.retention,
             tally: tally.clone(),
+            trouble: Default::default(),
         };
         let writer = std::thread::Builder::new()
             .name("store writer".to_owned())

@@ -14,6 +14,7 @@ use super::{FenceToken, Scope, database_fault};
 use crate::container_server::codes::{self, Fault};
 use crate::container_server::filter::Sql;
 use crate::container_server::rules::Change;
+use crate::logging::Trouble;
 use crossbeam::channel::{Receiver, Sender};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -108,6 +109,8 @@ pub struct Writer {
     pub retention: Duration,
     /// Counts.
     pub tally: Arc<Tally>,
+    /// The database takes no writes.
+    pub trouble: Trouble,
 }
 
 impl Writer {
@@ -132,6 +135,9 @@ impl Writer {
     fn answer(&self, group: &[Job], outcome: rusqlite::Result<Vec<Result<Outcome, Fault>>>) {
         match outcome {
             Ok(outcomes) => {
+                if self.trouble.ends() {
+                    log::info!("container server: writes succeed again");
+                }
                 self.tally.flushes.fetch_add(1, Ordering::Relaxed);
                 self.tally.writes.fetch_add(group.len() as u64, Ordering::Relaxed);
                 for (job, outcome) in group.iter().zip(outcomes) {
@@ -140,7 +146,9 @@ impl Writer {
                 }
             }
             Err(error) => {
-                log::error!("container server: a write failed: {error}");
+                if self.trouble.begins() {
+                    log::error!("container server: a write failed: {error}; callers are told to try again");
+                }
                 for job in group {
                     let _ = job.reply.send(Err(database_fault(job.write.failure_code(), &error)));
                 }

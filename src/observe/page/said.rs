@@ -87,9 +87,10 @@ fn every_error_that_reaches_the_page_has_its_sentence() {
     let anything =
         |sentence: &str| Regex::new(r"\{[^{}]*\}").unwrap().replace_all(sentence, "{}").into_owned();
     let known: Vec<String> = sentences().iter().map(|(english, _)| anything(english)).collect();
+    let broken_line = Regex::new(r"\\\n\s*").unwrap();
     let (mut count, mut missing) = (0, Vec::new());
     for file in SPEAKERS {
-        let text = Regex::new(r"\\\n\s*").unwrap().replace_all(&source(&root().join(file)), "").into_owned();
+        let text = broken_line.replace_all(&source(&root().join(file)), "").into_owned();
         for found in attribute.captures_iter(&text) {
             let said = anything(&found[1].replace("\\\"", "\""));
             count += 1;
