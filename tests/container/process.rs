@@ -18,9 +18,20 @@ pub struct Process {
 impl Process {
     /// Starts it with its files in `directory`.
     pub fn start(directory: &Path, extra: Value) -> Self {
+        Self::start_command(Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer")), directory, extra)
+    }
+
+    /// The same on a machine that trusts the CAs in a file.
+    pub fn start_trusting(directory: &Path, extra: Value, ca: &Path) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"));
+        program.env("SSL_CERT_FILE", ca);
+        Self::start_command(program, directory, extra)
+    }
+
+    fn start_command(mut program: Command, directory: &Path, extra: Value) -> Self {
         let file = directory.join("config.json");
         std::fs::write(&file, config(directory, extra).to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+        let mut child = program
             .args(["container-server", "--config"])
             .arg(&file)
             .env_remove("RUST_LOG")

@@ -1,25 +1,23 @@
 //! The controller: makes the set of running clusters equal to the set that is assigned.
 //!
 //! One thread listens to coordination. A new cluster waits for its lock, runs, and gives the lock
-//! back only after its last writer has ended.
+//! back only after its last writer has ended. What it shows, and what operators ask of it, is in
+//! `operators`.
 
+mod operators;
+mod slot;
+
+use self::slot::Slot;
 use super::clock::Clock;
-use super::history::History;
-use super::numbers::Numbers;
 use super::reconciler::{Common, Reconciler};
 use super::shared::Peers;
-use super::snapshot::{
-    ClusterHistory, ClusterState, ClusterStatus, Control, ControlOutcome, DeletedRecord, FullSyncStatus,
-    Health, HeldBackDelete, InvalidDocuments, PodCounts, ProblemStatus, RejectedRecord, SenderStatus,
-    WatchStatus,
-};
 use super::timings::Timings;
 use crate::config::Config;
 use crate::coordination::{Coordination, Lock};
-use crate::journal::{DeletePage, DeleteQuery, Journal};
+use crate::journal::Journal;
 use crate::model::Cluster;
 use crate::plan::Fingerprinter;
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use crossbeam::select;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,14 +31,6 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(500);
 /// What a sender may take beyond its grace to notice that the grace is over.
 const LAST_REQUEST: Duration = Duration::from_millis(300);
-
-/// An assigned cluster on this instance.
-enum Slot {
-    /// Another instance still holds it, or its threads could not be started.
-    Waiting { cluster: Cluster, why: Option<String> },
-    /// At work.
-    Running(Reconciler),
-}
 
 /// What operators paused: it stays so until they resume it, also when the cluster comes later, or
 /// leaves and comes back.
@@ -306,149 +296,6 @@ impl Controller {
             !over
         });
     }
-
-    // ---- what it shows ---------------------------------------------------------------------
-
-    /// Every cluster of this instance, by id.
-    pub fn clusters(&self) -> Vec<ClusterStatus> {
-        let config = Arc::clone(&self.common().config);
-        self.slots.lock().values().map(|slot| slot.status(&config)).collect()
-    }
-
-    /// One cluster.
-    pub fn cluster(&self, id: &str) -> Option<ClusterStatus> {
-        let config = Arc::clone(&self.common().config);
-        self.slots.lock().get(id).map(|slot| slot.status(&config))
-    }
-
-    /// Refused records of one cluster.
-    pub fn rejected(&self, id: &str) -> Option<Vec<RejectedRecord>> {
-        match self.slots.lock().get(id)? {
-            Slot::Running(reconciler) => Some(reconciler.rejected()),
-            Slot::Waiting { .. } => Some(Vec::new()),
-        }
-    }
-
-    /// The last hour of one cluster.
-    pub fn history(&self, id: &str) -> Option<ClusterHistory> {
-        match self.slots.lock().get(id)? {
-            Slot::Running(reconciler) => Some(reconciler.history()),
-            Slot::Waiting { .. } => Some(History::default().snapshot(id, self.common().clock)),
-        }
-    }
-
-    /// Deletes of one cluster that are held back.
-    pub fn held_back(&self, id: &str) -> Option<Vec<HeldBackDelete>> {
-        match self.slots.lock().get(id)? {
-            Slot::Running(reconciler) => Some(reconciler.held_back()),
-            Slot::Waiting { .. } => Some(Vec::new()),
-        }
-    }
-
-    /// The last deletes, newest first.
-    pub fn deletes(&self) -> Vec<DeletedRecord> {
-        self.common().deletes.last()
-    }
-
-    /// One page of the delete journal.
-    pub fn delete_page(&self, query: &DeleteQuery) -> DeletePage {
-        self.common().deletes.page(query)
-    }
-
-    /// What is wrong with the delete journal, in words.
-    pub fn journal_problem(&self) -> Option<String> {
-        self.common().deletes.problem()
-    }
-
-    /// Carries out an operator's request.
-    pub fn control(&self, id: &str, control: Control) -> ControlOutcome {
-        let slots = self.slots.lock();
-        let Some(slot) = slots.get(id) else { return ControlOutcome::UnknownCluster };
-        match control {
-            Control::Pause => _ = self.paused.lock().clusters.insert(id.to_owned()),
-            Control::Resume => self.resume(id, slots.keys()),
-            Control::Sync | Control::ApproveDeletes => {}
-        }
-        // One that waits for its lock begins with a full sync, and has nothing to approve.
-        if let Slot::Running(reconciler) = slot {
-            reconciler.control(control);
-        }
-        ControlOutcome::Accepted
-    }
-
-    /// Takes one cluster out of what is paused, also where all of them were.
-    fn resume<'a>(&self, id: &str, all: impl Iterator<Item = &'a String>) {
-        let mut paused = self.paused.lock();
-        if std::mem::take(&mut paused.all) {
-            paused.clusters.extend(all.cloned());
-        }
-        paused.clusters.remove(id);
-    }
-
-    /// Carries out an operator's request about every cluster, those that come later included; the
-    /// ids of those that are here.
-    pub fn control_all(&self, control: Control) -> Vec<String> {
-        let slots = self.slots.lock();
-        if matches!(control, Control::Pause | Control::Resume) {
-            *self.paused.lock() = Paused { all: control == Control::Pause, clusters: BTreeSet::new() };
-        }
-        for slot in slots.values() {
-            if let Slot::Running(reconciler) = slot {
-                reconciler.control(control);
-            }
-        }
-        slots.keys().cloned().collect()
-    }
-
-    /// Whether the controller and every thread of every cluster live.
-    pub fn health(&self) -> Health {
-        let slots = self.slots.lock();
-        let broken = slots.iter().filter(|(_, slot)| matches!(slot, Slot::Running(r) if !r.is_whole()));
-        let mut problems: Vec<String> =
-            broken.map(|(id, _)| format!("cluster {id} lost a thread: restart the service")).collect();
-        if self.alive.try_recv() == Err(TryRecvError::Disconnected) {
-            problems.push("the controller has ended: restart the service".to_owned());
-        }
-        Health { ok: problems.is_empty(), problems }
-    }
-
-    /// Whether every assigned cluster had a first outcome; what fails is named.
-    pub fn readiness(&self) -> Health {
-        let slots = self.slots.lock();
-        let mut ok = self.assigned.load(Relaxed);
-        let mut problems = Vec::new();
-        if !ok {
-            problems.push("the assigned clusters are not known yet".to_owned());
-        }
-        for (id, slot) in slots.iter() {
-            match slot {
-                Slot::Running(reconciler) => {
-                    if !reconciler.had_outcome() {
-                        ok = false;
-                        problems.push(format!("cluster {id} had no full sync yet"));
-                    } else if let Some(problem) = reconciler.problem() {
-                        problems.push(format!("cluster {id}: {problem}"));
-                    }
-                }
-                Slot::Waiting { why, .. } => {
-                    ok = false;
-                    let why = why.as_deref().unwrap_or("its lock is not ours yet");
-                    problems.push(format!("cluster {id} waits: {why}"));
-                }
-            }
-        }
-        Health { ok, problems }
-    }
-
-    /// Numbers of the clusters, for the metrics.
-    pub fn add_numbers(&self, numbers: &mut Numbers) {
-        numbers.writes_refused_by_fence = self.common().fenced.load(Relaxed);
-        for (id, slot) in self.slots.lock().iter() {
-            if let Slot::Running(reconciler) = slot {
-                numbers.clusters.insert(id.clone(), reconciler.numbers());
-            }
-        }
-    }
 }
 
 impl ControllerHandle {
@@ -477,105 +324,5 @@ fn same_work(old: &Cluster, new: &Cluster) -> bool {
     (old.bk_biz_id, old.kind, &old.project_id) == (new.bk_biz_id, new.kind, &new.project_id)
 }
 
-impl Slot {
-    fn cluster(&self) -> &Cluster {
-        match self {
-            Self::Waiting { cluster, .. } => cluster,
-            Self::Running(reconciler) => reconciler.cluster(),
-        }
-    }
-
-    fn status(&self, config: &Config) -> ClusterStatus {
-        match self {
-            Self::Running(reconciler) => reconciler.status(),
-            Self::Waiting { cluster, why } => ClusterStatus {
-                cluster_id: cluster.id.clone(),
-                bk_biz_id: cluster.bk_biz_id,
-                project_id: cluster.project_id.clone(),
-                kind: cluster.kind.as_str(),
-                state: ClusterState::Waiting,
-                sync_policy: config.policy_of(&cluster.id).name(),
-                pods: PodCounts::default(),
-                watch: WatchStatus::default(),
-                full_sync: FullSyncStatus::default(),
-                senders: SenderStatus::default(),
-                invalid_documents: InvalidDocuments::default(),
-                lag_seconds: None,
-                last_error: why.clone(),
-                problems: why
-                    .iter()
-                    .map(|why| ProblemStatus { kind: "waiting", message: why.clone() })
-                    .collect(),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::coordination::{AssignmentView, CoordinationStatus};
-    use crate::http::{Client, Options};
-    use crate::storage::{self, StaticAddresses};
-    use crate::{cmdb, cmdb::TopologyCache};
-
-    /// Coordination whose thread has died: nobody tells clusters any more.
-    struct Dead(Receiver<Arc<Vec<Cluster>>>);
-
-    impl Coordination for Dead {
-        fn assigned(&self) -> &Receiver<Arc<Vec<Cluster>>> {
-            &self.0
-        }
-        fn acquire(&self, _: &str) -> Lock {
-            Lock::Pending { holder: None }
-        }
-        fn release(&self, _: &str) {}
-        fn business_cleaned(&self, _: &str, _: i64) {}
-        fn status(&self) -> CoordinationStatus {
-            unreachable!("the controller does not ask")
-        }
-        fn assignment(&self) -> AssignmentView {
-            AssignmentView::default()
-        }
-        fn stop(&self) {}
-    }
-
-    /// Peers that are never asked.
-    fn peers(config: &Config) -> Peers {
-        let settings =
-            storage::Settings { page_size: 1, timeout: TICK, watch_idle_timeout: TICK, list_concurrency: 1 };
-        let addresses = Arc::new(StaticAddresses::new(Vec::new()));
-        let storage = storage::Client::new(addresses, None, settings, Arc::default());
-        let settings = cmdb::Settings {
-            user: String::new(),
-            supplier: String::new(),
-            qps: 0,
-            timeout: TICK,
-            page_size: 1,
-        };
-        let http = Client::new(&Options::default());
-        let cmdb = cmdb::Client::new(http, config.cmdb_addr.clone(), settings, Arc::default());
-        let topology = Arc::new(TopologyCache::new(cmdb.clone()));
-        Peers { storage, cmdb, topology }
-    }
-
-    #[test]
-    fn a_controller_that_ended_on_its_own_shows_in_the_health() {
-        let json = r#"{"zk":"","storage_addrs":["http://127.0.0.1:1"],"cmdb_addr":"127.0.0.1:1","cmdb_user":"u",
-            "paas_addr":"127.0.0.1:1"}"#;
-        let config = Arc::new(Config::from_json(json).unwrap());
-        let (tell, told) = bounded(1);
-        let (clock, timings) = (Clock::start(), Timings::default());
-        let handle =
-            Controller::start(Arc::clone(&config), peers(&config), clock, timings, Arc::new(Dead(told)))
-                .unwrap();
-        assert!(handle.controller().health().ok);
-        drop(tell);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while handle.controller().health().ok && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
-        let health = handle.controller().health();
-        assert_eq!(health.problems, ["the controller has ended: restart the service"]);
-    }
-}
+mod tests;
