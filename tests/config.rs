@@ -182,9 +182,11 @@ fn no_secret_ever_reaches_the_output() {
 fn keys_and_secrets_that_every_user_can_read_are_warned_about() {
     let (cert, key) = pair();
     let tls = r#""server_cert_file":"cert.pem","server_key_file":"key.pem","admin_token_file":"token""#;
-    let bench = Bench::new(with(&format!(r#"{tls},"zk_password":{{"file":"password"}}"#)));
+    let storage = r#""storage_cert":"cert.pem","storage_key":"storage.pem""#;
+    let bench = Bench::new(with(&format!(r#"{tls},{storage},"zk_password":{{"file":"password"}}"#)));
     let secrets = [
-        ("server_key_file", bench.write("key.pem", key)),
+        ("server_key_file", bench.write("key.pem", &key)),
+        ("storage_key", bench.write("storage.pem", &key)),
         ("admin_token_file", bench.write("token", "t")),
         ("zk_password", bench.write("password", "p")),
     ];
@@ -195,6 +197,29 @@ fn keys_and_secrets_that_every_user_can_read_are_warned_about() {
             let (code, text) = bench.check(&[]);
             assert_eq!(code, 0, "{text}");
             assert_eq!(text.contains(&format!("warning: {name}: every user")), warned, "{mode:o} {text}");
+        }
+    }
+}
+
+#[test]
+fn both_services_warn_in_their_log_about_a_key_that_every_user_can_read() {
+    let (cert, key) = pair();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("--port={}", taken.local_addr().unwrap().port());
+    let bench = Bench::new(with(r#""zk":"","storage_addrs":["storage"]"#));
+    bench.write("cs.json", r#"{"cmdb_addr":"cmdb","metric_port":0}"#);
+    bench.write("cert.pem", cert);
+    let key = bench.write("key.pem", key);
+    // Neither gets further than its port, which is taken.
+    for service in [&["run", "-f", "c.json"][..], &["container-server", "-f", "cs.json"]] {
+        for (mode, warned) in [(0o640, false), (0o644, true)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+            let tls = [&port, "--server_cert_file=cert.pem", "--server_key_file=key.pem"];
+            let output = bench.run(&[service, &tls].concat());
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{text}");
+            let line = text.lines().find(|line| line.contains("server_key_file: every user"));
+            assert_eq!(line.is_some_and(|line| line.contains("WARN")), warned, "{mode:o} {text}");
         }
     }
 }
