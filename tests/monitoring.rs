@@ -5,6 +5,8 @@
 
 mod container;
 mod prometheus;
+#[path = "common/python.rs"]
+mod python;
 mod world;
 
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
@@ -13,9 +15,11 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use world::{CLUSTER, World, pods};
 
 const ALERTS: &str = include_str!("../packaging/prometheus/alerts.yml");
+const DASHBOARD_FILE: &str = "packaging/grafana/bkcmdb-synchronizer.json";
 const DASHBOARD: &str = include_str!("../packaging/grafana/bkcmdb-synchronizer.json");
 
 /// The metrics of interface.md 4, each with its type and labels.
@@ -100,6 +104,14 @@ fn dashboard_expressions() -> Vec<String> {
     targets.map(filled).collect()
 }
 
+/// The query for the values of a variable of the dashboard, other variables filled in.
+fn dashboard_variable(name: &str) -> String {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let variable = variables.iter().find(|variable| variable["name"] == name).unwrap();
+    variable["query"]["query"].as_str().unwrap().replace("$job", ".*")
+}
+
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -158,6 +170,34 @@ fn the_alerts_and_the_dashboard_name_only_metrics_that_exist() {
 }
 
 #[test]
+fn grafana_s_own_types_take_the_whole_dashboard() {
+    let python =
+        python::programs("grafana", &repository("tests/prometheus/requirements.txt")).join("python3");
+    let mut read = Command::new(python);
+    read.arg(repository("tests/prometheus/dashboard.py")).arg(repository(DASHBOARD_FILE));
+    python::run(&mut read, "the dashboard has what Grafana does not know");
+}
+
+#[test]
+fn the_panels_of_the_dashboard_have_numbers_places_and_a_source_of_their_own() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let numbers: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(numbers.len(), panels.len());
+    let mut taken = BTreeSet::new();
+    for panel in panels {
+        let place = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        let cells = (place("y")..place("y") + place("h"))
+            .flat_map(|row| (place("x")..place("x") + place("w")).map(move |column| (row, column)));
+        for cell in cells {
+            assert!(cell.1 < 24 && taken.insert(cell), "{} lies on another panel", panel["title"]);
+        }
+        let shows = panel["type"] != "row";
+        assert!(!shows || panel["datasource"]["uid"] == "${datasource}", "{}", panel["title"]);
+    }
+}
+
+#[test]
 fn each_alert_fires_when_it_should_and_not_when_all_is_well() {
     for arguments in [
         ["check", "rules", "packaging/prometheus/alerts.yml"],
@@ -194,6 +234,13 @@ fn a_real_prometheus_scrapes_evaluates_and_alerts() {
     assert!(expressions.len() > 30, "{}", expressions.len());
     for expression in &expressions {
         prometheus.query(expression);
+    }
+    let chosen = regex::Regex::new(r"^label_values\((.+), (\w+)\)$").unwrap();
+    for variable in ["job", "cluster"] {
+        let query = dashboard_variable(variable);
+        let parts = chosen.captures(&query).unwrap();
+        let values = prometheus.query(&format!("count by ({}) ({})", &parts[2], &parts[1]));
+        assert_eq!(values.len(), 1, "{variable}: {values:?}");
     }
     let difference = expressions.iter().find(|expression| expression.contains("abs(")).unwrap();
     assert_eq!(prometheus.query(difference), Vec::<Value>::new(), "both sides are equal");

@@ -10,50 +10,24 @@
 mod container;
 #[path = "container/process.rs"]
 mod process;
+#[path = "common/python.rs"]
+mod python;
 
 use bcs_bkcmdb_synchronizer::http::Method;
 use process::{Process, command};
+use python::{programs, run};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openapi");
 /// What is looked at in each answer; the first is ours, in `hooks.py`.
 const CHECKS: &str = "no_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method";
 
-fn run(command: &mut Command, purpose: &str) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{purpose}: {error}"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{purpose}:\n{text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
-/// The fuzzer's program, installed into a directory of its own when it is not there or of another
-/// version.
-fn schemathesis() -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("schemathesis");
-    let requirements = Path::new(FUZZ).join("requirements.txt");
-    let (installed, wanted) = (directory.join("requirements.txt"), std::fs::read(&requirements).unwrap());
-    if std::fs::read(&installed).ok().as_ref() != Some(&wanted) {
-        run(
-            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory),
-            "python3 with venv is needed",
-        );
-        let pip = directory.join("bin/pip");
-        run(
-            Command::new(pip).args(["install", "-q", "-r"]).arg(&requirements),
-            "schemathesis cannot be installed",
-        );
-        // Last: what was broken off is begun again.
-        std::fs::write(installed, wanted).unwrap();
-    }
-    directory.join("bin/schemathesis")
-}
-
 #[test]
 fn no_request_made_from_the_openapi_document_is_answered_with_a_failure_of_the_server() {
     let cases = std::env::var("BKCMDB_FUZZ_CASES").unwrap_or_else(|_| "20".to_owned());
-    let fuzzer = schemathesis();
+    let fuzzer = programs("schemathesis", &Path::new(FUZZ).join("requirements.txt")).join("schemathesis");
     let directory = tempfile::tempdir().unwrap();
     let server = Process::start(directory.path(), json!({"strict_fields": false}));
     let mut command_line = Command::new(fuzzer);
