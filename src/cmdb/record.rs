@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for RecordVisitor {
                 Key::Name => wire.record.name = value.into_text(),
                 Key::Field(Field::ModuleId) => wire.record.module_id = value.int().unwrap_or_default(),
                 Key::Field(Field::CloudId) => wire.record.cloud_id = value.int().unwrap_or_default(),
-                Key::Field(field) => wire.record.set_text(field, value.into_text()),
+                Key::Field(field) => wire.record.set_text(field, value.text()),
                 Key::Unknown => {}
             }
         }

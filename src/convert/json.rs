@@ -139,16 +139,13 @@ impl Tree<'_> {
     }
 }
 
-/// Labels or annotations: keys sorted, `{}` for none.
-pub(super) fn texts(texts: &Texts<'_>) -> String {
-    let sizes = texts.entries().iter().map(|(key, text)| key.len() + text.len() + 6);
-    let mut out = String::with_capacity(2 + sizes.sum::<usize>());
-    let mut object = ObjectWriter::begin(&mut out);
+/// Writes labels or annotations: keys sorted, `{}` for none.
+pub(super) fn texts(out: &mut String, texts: &Texts<'_>) {
+    let mut object = ObjectWriter::begin(out);
     for (key, text) in texts.entries() {
         object.text(key, Some(text));
     }
     object.end();
-    out
 }
 
 /// Writes a list, each element by `write`.

@@ -181,13 +181,13 @@ impl<'de> Document<'de> for Pod<'de> {
         record.set_text(Field::WorkloadName, name);
         record.set_text(Field::HostInnerIp, status.host_ip.as_ref());
         record.set_text(Field::PodIp, status.pod_ip.as_ref());
-        record.set_text(Field::Labels, json::texts(&metadata.labels));
-        record.set_text(Field::Annotations, json::texts(&metadata.annotations));
+        record.write_text(Field::Labels, |out| json::texts(out, &metadata.labels));
+        record.write_text(Field::Annotations, |out| json::texts(out, &metadata.annotations));
         let host_network = spec.host_network == Some(true);
         record.set_text(Field::NetworkMode, if host_network { "host" } else { "cni" });
         record.set_text(Field::NetworkType, "cni");
-        record.set_text(Field::Containers, self.containers());
-        record.set_text(Field::Volumes, self.volumes());
+        record.write_text(Field::Containers, |out| self.containers(out));
+        record.write_text(Field::Volumes, |out| self.volumes(out));
         let terminating = !metadata.deletion.trim().is_empty();
         record.set_text(Field::Status, if terminating { "Terminating" } else { status.phase.as_ref() });
         record.set_text(Field::CreateTime, time::local(&metadata.created, time_zone));
@@ -205,9 +205,8 @@ impl Pod<'_> {
         (!kind.is_empty() && !name.is_empty()).then_some((kind, name))
     }
 
-    fn containers(&self) -> String {
-        let mut out = String::new();
-        let mut both = ObjectWriter::begin(&mut out);
+    fn containers(&self, out: &mut String) {
+        let mut both = ObjectWriter::begin(out);
         json::write_list(both.member("containers"), &self.spec.containers.0, |out, container| {
             let mut object = ObjectWriter::begin(out);
             object.text("name", container.name.as_deref());
@@ -226,18 +225,15 @@ impl Pod<'_> {
             object.end();
         });
         both.end();
-        out
     }
 
-    fn volumes(&self) -> String {
-        let mut out = String::new();
-        json::write_list(&mut out, &self.spec.volumes.0, |out, volume| {
+    fn volumes(&self, out: &mut String) {
+        json::write_list(out, &self.spec.volumes.0, |out, volume| {
             let mut object = ObjectWriter::begin(out);
             object.text("name", Some(&volume.name));
             object.text("type", Some(&volume.kind));
             object.text("source", Some(volume.source()));
             object.end();
         });
-        out
     }
 }

@@ -81,11 +81,11 @@ impl<'de> Document<'de> for Taskgroup<'de> {
         record.set_text(Field::WorkloadName, name);
         record.set_text(Field::HostInnerIp, self.host_ip.as_ref());
         record.set_text(Field::PodIp, self.pod_ip.as_ref());
-        record.set_text(Field::Labels, json::texts(&self.metadata.labels));
-        record.set_text(Field::Annotations, json::texts(&self.metadata.annotations));
+        record.write_text(Field::Labels, |out| json::texts(out, &self.metadata.labels));
+        record.write_text(Field::Annotations, |out| json::texts(out, &self.metadata.annotations));
         record.set_text(Field::NetworkMode, self.network_mode());
         record.set_text(Field::NetworkType, self.network_type());
-        record.set_text(Field::Containers, self.containers());
+        record.write_text(Field::Containers, |out| self.containers(out));
         record.set_text(Field::Status, self.status.as_ref());
         record.set_text(Field::CreateTime, time::local(&self.metadata.created, time_zone));
         record.set_text(Field::StartTime, time::local(&self.start_time, time_zone));
@@ -103,9 +103,8 @@ impl Taskgroup<'_> {
         if docker { "cnm" } else { "cni" }
     }
 
-    fn containers(&self) -> String {
-        let mut out = String::new();
-        json::write_list(&mut out, &self.containers.0, |out, container| {
+    fn containers(&self, out: &mut String) {
+        json::write_list(out, &self.containers.0, |out, container| {
             let mut object = ObjectWriter::begin(out);
             object.text("name", container.name.as_deref());
             object.text("containerID", container.container_id.as_deref());
@@ -115,6 +114,5 @@ impl Taskgroup<'_> {
             object.tree("containerPort", &container.ports.0);
             object.end();
         });
-        out
     }
 }

@@ -174,6 +174,7 @@ impl Converter {
         record.set_text(Field::ClusterType, self.kind.as_str());
         envelope.data.fill(&mut record, &self.settings.time_zone);
         let shortened = self.limit_texts(&mut record);
+        record.shrink();
         Ok(ObservedPod {
             storage_id: envelope.storage_id.trim().to_owned(),
             version: envelope.data.metadata().resource_version.trim().parse().ok(),

@@ -14,13 +14,21 @@ pub struct Response {
     pub body: Box<dyn Read + Send>,
     /// `host:port` that answered.
     pub peer: String,
+    /// The length the head announces; a hint, for the body may be compressed or break off.
+    pub(super) length: Option<u64>,
 }
+
+/// What is reserved for an announced length at most: a page of records. What follows grows as it
+/// comes, whatever a peer announces.
+const RESERVED: u64 = 1 << 20;
 
 impl Response {
     /// The whole body, of at most `limit` bytes; a longer one is [`HttpError::Broken`], because the
     /// rest of it is not read.
     pub fn bytes(mut self, limit: u64) -> Result<Vec<u8>, HttpError> {
-        let mut bytes = Vec::new();
+        let expected = self.length.unwrap_or(0).min(limit).min(RESERVED);
+        // One more byte lets the end be seen without growing.
+        let mut bytes = Vec::with_capacity(expected as usize + 1);
         let read = self.body.by_ref().take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|error| HttpError::reading(&self.peer, &error))?;
         if bytes.len() as u64 > limit {

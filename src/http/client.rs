@@ -92,6 +92,7 @@ impl Client {
         Ok(Response {
             status: answer.status().as_u16(),
             location: location.and_then(|value| value.to_str().ok()).map(str::to_owned),
+            length: answer.body().content_length(),
             body: Box::new(BodyReader {
                 inner: answer.into_body().into_reader(),
                 whole: request.timeout.unwrap_or(self.connect_timeout),

@@ -1,5 +1,7 @@
 //! The CMDB pod record (protocol.md 8) as this service compares and writes it.
 
+use std::fmt;
+
 /// How a field is typed and limited in the CMDB (protocol.md 2, field rules).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldKind {
@@ -41,6 +43,8 @@ pub enum Field {
     StartTime,
 }
 
+/// Bytes of all texts of most records.
+const USUAL_TEXTS: usize = 1024;
 /// Number of [`Field`]s.
 pub const FIELD_COUNT: usize = 16;
 
@@ -134,7 +138,7 @@ pub struct PodRecord {
     pub module_id: i64,
     /// `bk_cloud_id`.
     pub cloud_id: i64,
-    texts: [String; FIELD_COUNT - 2],
+    texts: Texts,
 }
 
 impl PodRecord {
@@ -142,22 +146,26 @@ impl PodRecord {
     pub fn text(&self, field: Field) -> &str {
         match field {
             Field::ModuleId | Field::CloudId => "",
-            _ => &self.texts[field.text_index()],
+            _ => self.texts.get(field),
         }
     }
 
     /// Sets a text field, trimmed as the CMDB trims it. The two integers are plain members:
     /// nothing happens for them.
-    pub fn set_text(&mut self, field: Field, value: impl Into<String>) {
-        if matches!(field, Field::ModuleId | Field::CloudId) {
-            return;
+    pub fn set_text(&mut self, field: Field, value: impl AsRef<str>) {
+        self.write_text(field, |out| out.push_str(value.as_ref().trim()));
+    }
+
+    /// Sets a text field to what `write` appends, which must not begin or end with white space.
+    pub fn write_text(&mut self, field: Field, write: impl FnOnce(&mut String)) {
+        if !matches!(field, Field::ModuleId | Field::CloudId) {
+            self.texts.set(field, write);
         }
-        let mut value = value.into();
-        let trimmed = value.trim();
-        if trimmed.len() != value.len() {
-            value = trimmed.to_owned();
-        }
-        self.texts[field.text_index()] = value;
+    }
+
+    /// Gives back memory that no text uses: for a record that is kept for a while.
+    pub fn shrink(&mut self) {
+        self.texts.buffer.shrink_to_fit();
     }
 
     /// The field as JSON, `null` where it is absent.
@@ -174,11 +182,61 @@ impl PodRecord {
 
     /// Rough size in memory, bytes.
     pub fn size(&self) -> usize {
-        size_of::<Self>()
-            + self.uuid.len()
-            + self.namespace.len()
-            + self.name.len()
-            + self.texts.iter().map(String::len).sum::<usize>()
+        size_of::<Self>() + self.uuid.len() + self.namespace.len() + self.name.len() + self.texts.buffer.len()
+    }
+}
+
+/// The texts of a record, one behind the other: one allocation instead of fourteen.
+#[derive(Clone, Default, Eq)]
+struct Texts {
+    buffer: String,
+    /// Where the text of each field begins and ends.
+    spans: [(u32, u32); FIELD_COUNT - 2],
+}
+
+impl Texts {
+    fn get(&self, field: Field) -> &str {
+        let (start, end) = self.spans[field.text_index()];
+        &self.buffer[start as usize..end as usize]
+    }
+
+    fn set(&mut self, field: Field, write: impl FnOnce(&mut String)) {
+        self.remove(field);
+        if self.buffer.is_empty() {
+            self.buffer.reserve(USUAL_TEXTS);
+        }
+        // A document is far smaller than 4 GiB: the clients bound what they read.
+        let start = self.buffer.len() as u32;
+        write(&mut self.buffer);
+        self.spans[field.text_index()] = (start, self.buffer.len() as u32);
+    }
+
+    /// A text that is replaced must not stay behind: it may be megabytes that were too long.
+    fn remove(&mut self, field: Field) {
+        let (start, end) = std::mem::take(&mut self.spans[field.text_index()]);
+        if start == end {
+            return;
+        }
+        self.buffer.replace_range(start as usize..end as usize, "");
+        for span in self.spans.iter_mut().filter(|span| span.0 >= end) {
+            *span = (span.0 - (end - start), span.1 - (end - start));
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Field, &str)> {
+        Field::ALL.into_iter().skip(2).map(|field| (field, self.get(field)))
+    }
+}
+
+impl PartialEq for Texts {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(field, text)| (field.name(), text))).finish()
     }
 }
 
@@ -192,6 +250,25 @@ mod tests {
             assert_eq!(field as usize, index);
             assert_eq!(Field::from_name(field.name()), Some(field));
         }
+    }
+
+    #[test]
+    fn a_record_is_its_texts_however_they_came_there() {
+        let (mut one, mut other) = (PodRecord::default(), PodRecord::default());
+        one.set_text(Field::Status, "Running");
+        one.set_text(Field::PodIp, "10.0.0.1");
+        other.set_text(Field::PodIp, "a longer text that is replaced");
+        other.write_text(Field::PodIp, |out| out.push_str("10.0.0.1"));
+        assert_ne!(one, other);
+        other.set_text(Field::Status, " Running\n");
+        other.set_text(Field::PodIp, "x".repeat(1_000_000));
+        other.set_text(Field::PodIp, "10.0.0.1");
+        other.shrink();
+        assert!(other.texts.buffer.capacity() < 100, "what was replaced is gone");
+        assert_eq!(one, other);
+        assert_eq!(format!("{one:?}"), format!("{:?}", other.clone()));
+        other.set_text(Field::PodIp, "");
+        assert_eq!((other.text(Field::PodIp), other.text(Field::Status)), ("", "Running"));
     }
 
     #[test]
