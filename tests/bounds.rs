@@ -219,6 +219,32 @@ fn jobs_that_wait_for_a_busy_cmdb_keep_few_records() {
     assert!(bytes < RECORDS * 4 * KIB + PODS * KIB, "{} bytes a waiting pod", bytes / PODS);
 }
 
+/// Threads of this process that send.
+fn senders() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+    tasks.filter_map(name).filter(|name| name.starts_with("send")).count()
+}
+
+#[test]
+fn a_shard_has_a_thread_only_while_there_is_work_and_the_next_change_brings_another() {
+    let _turn = turn();
+    let mut world = World::single(Generation::New);
+    world.start_and_settle();
+    for version in 1..=3_u64 {
+        world.wait("no sender is left without work", |_| senders() == 0);
+        world.cmdb.break_next(&["create", "createmany", "update"], Fault::Busy, usize::MAX);
+        (0..40).for_each(|number| {
+            let changed =
+                with(pod(&format!("web-{number}"), version), "/status/podIP", format!("10.1.1.{version}"));
+            world.put(changed);
+        });
+        world.wait("there are senders", |_| (1..=10).contains(&senders()));
+        world.cmdb.heal();
+        world.wait_equal(PATIENCE);
+    }
+}
+
 /// Sockets of this process: those of the service and of its peers.
 fn sockets() -> usize {
     let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();

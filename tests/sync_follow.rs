@@ -7,7 +7,9 @@ mod world;
 
 use bcs_bkcmdb_synchronizer::sandbox::storage::{Behaviour, Generation};
 use bcs_bkcmdb_synchronizer::sync::snapshot::Control;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 use world::pods::{NAMESPACE, phase, pod, pod_with_uid, taskgroup, with};
 use world::{BIZ, CLUSTER, ClusterSetup, PATIENCE, World, at_once};
 
@@ -49,6 +51,50 @@ fn a_pod_is_followed_from_its_creation_to_its_delete_without_a_full_sync() {
         let proofs = world.service.as_ref().unwrap().source().deletes();
         assert_eq!(proofs[0].proof, "point read: not in bcs-storage");
     });
+}
+
+#[test]
+fn changes_keep_their_order_when_the_sender_s_thread_ends_and_starts_between_them() {
+    const PODS: usize = 3;
+    const CHANGES: u64 = 300;
+    let world = World::single(Generation::New).with(json!({"senders_per_cluster": 1}));
+    let mut world = world.with_timings(|timings| timings.linger = Duration::ZERO);
+    world.start_and_settle();
+    for version in 1..=CHANGES {
+        let name = format!("web-{}", version as usize % PODS);
+        let address = format!("10.1.{}.{}", version / 100, version % 100);
+        world.put(with(pod(&name, version), "/status/podIP", address));
+        // Some changes meet a thread at work, some one that is about to end, some none.
+        if version % 4 == 0 {
+            let before = world.cmdb.writes().len();
+            world.wait("a write", |world| {
+                world.status(CLUSTER).senders.queued == 0 || world.cmdb.writes().len() > before
+            });
+        }
+    }
+    world.wait_equal(PATIENCE);
+    for number in 0..PODS {
+        let uuid = format!("uid-web-{number}");
+        let addresses = addresses_written(&world, &uuid);
+        assert!(addresses.is_sorted(), "{uuid}: {addresses:?}");
+        assert!(addresses.len() > 1, "{uuid} changed more than once");
+    }
+}
+
+/// The addresses of a pod as they were written, as numbers.
+fn addresses_written(world: &World, uuid: &str) -> Vec<Ipv4Addr> {
+    let written = |call: &world::cmdb::Call| -> Vec<Value> {
+        let body = &call.body;
+        let many = body["pod_list"].as_array().cloned().unwrap_or_default();
+        let update = match body["condition"]["bk_pod_uuid"] == uuid {
+            true => with(body["data"].clone(), "/bk_pod_uuid", uuid),
+            false => Value::Null,
+        };
+        many.into_iter().chain([body["pod"].clone(), update]).collect()
+    };
+    let records = world.cmdb.writes().iter().flat_map(written).collect::<Vec<_>>();
+    let ours = records.iter().filter(|record| record["bk_pod_uuid"] == uuid);
+    ours.filter_map(|record| record["bk_pod_ip"].as_str()?.parse().ok()).collect()
 }
 
 #[test]

@@ -374,7 +374,7 @@ impl Shared {
             gate: Mutex::new(()),
             ledger: Mutex::new(Ledger::new(common.prints, fastrand::u64(..))),
             events: Mutex::new(EventQueue::new(config.event_queue_length)),
-            shards: shards(config),
+            shards: shards(config, common.timings.linger),
             schedule: Mutex::new(schedule),
             guard: Mutex::new(Guard::new(guard)),
             mute: Mutex::new(MuteCheck::new(common.timings.mute_grace)),

@@ -26,8 +26,6 @@ const PARKED_RECORDS: usize = 64;
 const LOOK: Duration = Duration::from_secs(5);
 /// A paused shard looks after this time whether it may go on.
 const PAUSED: Duration = Duration::from_millis(200);
-/// A shard without work gives its thread back after this time: starting one costs 50 µs.
-const LINGER: Duration = Duration::from_secs(1);
 /// A topology this young is not read again because a module was refused.
 const TOPOLOGY_YOUNG: Duration = Duration::from_secs(5);
 
@@ -146,9 +144,9 @@ impl<'a> SenderShard<'a> {
     fn sleep(&mut self, until: Option<Duration>) -> bool {
         let now = self.shared.clock.now();
         let idle = self.lane.is_empty();
-        let most = if idle { LINGER } else { LOOK };
-        let wait = until.map_or(most, |until| until.saturating_sub(now).min(most));
         let shard = &self.shared.shards[self.number];
+        let most = if idle { shard.linger } else { LOOK };
+        let wait = until.map_or(most, |until| until.saturating_sub(now).min(most));
         // A lane without room lets the orders wait where they are bounded.
         let never = crossbeam::channel::never();
         let orders = if self.lane.has_room() { &shard.receiver } else { &never };

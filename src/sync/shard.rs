@@ -14,6 +14,7 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The way to a sender shard. Unbounded as a channel; its producers, who hold the gate, keep it
 /// within [`Shard::room`].
@@ -30,12 +31,14 @@ pub(super) struct Shard {
     /// Uuids the shard works on.
     pub open: AtomicUsize,
     limit: usize,
+    /// Its thread ends after so long without work.
+    pub linger: Duration,
     /// Held while orders are looked for before the thread ends: none is left behind.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Shard {
-    fn new(limit: usize) -> Self {
+    fn new(limit: usize, linger: Duration) -> Self {
         let (sender, receiver) = unbounded();
         let (flush_sender, flushes) = unbounded();
         let flush_wake = Wake::new();
@@ -48,6 +51,7 @@ impl Shard {
             waiting: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             limit,
+            linger,
             thread: Mutex::default(),
         }
     }
@@ -131,7 +135,7 @@ impl Shared {
 }
 
 /// The shards of a cluster; each holds at most so many orders, in two full create-many calls.
-pub(super) fn shards(config: &Config) -> Vec<Shard> {
+pub(super) fn shards(config: &Config, linger: Duration) -> Vec<Shard> {
     let limit = config.cmdb_batch_size.max(1) * 2;
-    (0..config.senders_per_cluster.max(1)).map(|_| Shard::new(limit)).collect()
+    (0..config.senders_per_cluster.max(1)).map(|_| Shard::new(limit, linger)).collect()
 }

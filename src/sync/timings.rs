@@ -16,6 +16,8 @@ pub struct Timings {
     pub mute_grace: Duration,
     /// Between two full syncs while the watch is found mute.
     pub mute_interval: Duration,
+    /// A sender shard without work gives its thread back after this time: starting one costs 50 µs.
+    pub linger: Duration,
 }
 
 impl Default for Timings {
@@ -26,6 +28,7 @@ impl Default for Timings {
             overflow_spacing: seconds(30),
             mute_grace: seconds(30),
             mute_interval: seconds(60),
+            linger: seconds(1),
         }
     }
 }

@@ -183,6 +183,9 @@ pub fn pod() -> Value {
             "ports": [{"containerPort": 8080, "name": "http", "protocol": "TCP"}],
             "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "256Mi"}},
             "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10},
+            "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5, "failureThreshold": 3},
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsUser": 1000},
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
             "volumeMounts": [{"mountPath": "/etc/shop", "name": "config"}], "imagePullPolicy": "IfNotPresent"})
     };
     let status = |name: &str, restarts: u64| {
@@ -212,7 +215,10 @@ pub fn pod() -> Value {
         "spec": {
             "nodeName": "node-1", "hostNetwork": false, "containers": [container("web"), container("log")],
             "volumes": [{"name": "config", "configMap": {"name": "shop"}}], "schedulerName": "default-scheduler",
-            "tolerations": [{"effect": "NoExecute", "key": "node.kubernetes.io/not-ready", "tolerationSeconds": 300}]
+            "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "serviceAccountName": "shop", "priority": 0,
+            "terminationGracePeriodSeconds": 30, "preemptionPolicy": "PreemptLowerPriority",
+            "tolerations": ["not-ready", "unreachable"].map(|what| json!({"effect": "NoExecute", "operator": "Exists",
+                "key": format!("node.kubernetes.io/{what}"), "tolerationSeconds": 300}))
         },
         "status": {
             "phase": "Running", "hostIP": "10.0.0.1", "podIP": "10.255.255.254", "qosClass": "Burstable",

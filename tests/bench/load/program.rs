@@ -109,13 +109,14 @@ impl Program {
         }
     }
 
-    /// Waits until every cluster is `live`.
-    pub fn wait_until_live(&self, clusters: u32) {
-        let live = |cluster: &Value| cluster["state"] == "live";
+    /// Waits until every cluster is `live`; how many are.
+    pub fn wait_until_live(&self, clusters: u32) -> u32 {
+        let mut live = 0;
         self.wait_every(Duration::from_millis(100), "live", || {
-            let all = self.clusters();
-            all.len() == clusters as usize && all.iter().all(live)
+            live = self.clusters().iter().filter(|cluster| cluster["state"] == "live").count();
+            live == clusters as usize
         });
+        live as u32
     }
 
     /// The clusters as its status shows them.

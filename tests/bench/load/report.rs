@@ -69,9 +69,10 @@ impl Section {
         out
     }
 
-    /// Figures that miss what they should reach.
-    pub fn missed(&self) -> usize {
-        self.figures.iter().filter(|figure| figure.met() == Some(false)).count()
+    /// The figures that miss what they should reach, by name.
+    pub fn missed(&self) -> impl Iterator<Item = String> {
+        let missed = self.figures.iter().filter(|figure| figure.met() == Some(false));
+        missed.map(|figure| format!("{}: {}", self.title, figure.cells()[..3].join(", ")))
     }
 }
 
@@ -92,8 +93,9 @@ pub fn write(file: &str, sections: &[Section]) -> io::Result<()> {
     fs::write(file, format!("{before}{BEGIN}{run}{END}{after}"))
 }
 
+/// The commit that is measured; `-dirty` follows if it was changed since.
 fn commit() -> String {
-    let told = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let told = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).output();
     told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
 }
 
