@@ -1,12 +1,10 @@
-//! Where bcs-storage is: which addresses there are, which of them failed a moment ago, and how many
-//! listings each carries.
+//! Where bcs-storage is: which addresses there are, and which of them failed a moment ago.
 //!
-//! Knows nothing of HTTP: it orders addresses and counts.
+//! Knows nothing of HTTP: it orders addresses.
 
 use crate::config::BaseUrl;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -74,73 +72,9 @@ impl Health {
     }
 }
 
-/// Bounds the listings at the same time, per address.
-#[derive(Debug)]
-pub(super) struct Permits {
-    limit: usize,
-    used: Mutex<HashMap<String, usize>>,
-    changed: Condvar,
-}
-
-impl Permits {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), used: Mutex::new(HashMap::new()), changed: Condvar::new() }
-    }
-
-    /// Waits until one of `addresses` carries less than the limit, and takes the least busy one (of
-    /// equals, the first); `None` once `stopped` says so.
-    pub(super) fn acquire(
-        self: &Arc<Self>,
-        addresses: &[BaseUrl],
-        stopped: impl Fn() -> bool,
-    ) -> Option<Permit> {
-        let mut used = self.used.lock();
-        loop {
-            if stopped() {
-                return None;
-            }
-            let count = |address: &BaseUrl| used.get(&address.origin).copied().unwrap_or(0);
-            let least = addresses.iter().min_by_key(|address| count(address))?;
-            if count(least) < self.limit {
-                *used.entry(least.origin.clone()).or_default() += 1;
-                return Some(Permit { permits: self.clone(), address: least.clone() });
-            }
-            self.changed.wait(&mut used);
-        }
-    }
-
-    /// Lets everyone who waits look at `stopped` again.
-    pub(super) fn wake(&self) {
-        // Under the lock: a waiter is either before its look, or asleep.
-        let _used = self.used.lock();
-        self.changed.notify_all();
-    }
-}
-
-/// The right to list from one address; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Permit {
-    permits: Arc<Permits>,
-    pub(super) address: BaseUrl,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut used = self.permits.used.lock();
-        if let Some(count) = used.get_mut(&self.address.origin) {
-            *count -= 1;
-            if *count == 0 {
-                used.remove(&self.address.origin);
-            }
-        }
-        self.permits.changed.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn urls(names: &[&str]) -> Vec<BaseUrl> {
         let url = |name: &&str| BaseUrl { origin: format!("http://{name}"), prefix: String::new() };
@@ -167,38 +101,5 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 3);
-    }
-
-    #[test]
-    fn listings_spread_and_wait_for_a_permit_that_is_given_back() {
-        let permits = Arc::new(Permits::new(1));
-        let both = urls(&["a", "b"]);
-        let first = permits.acquire(&both, || false).unwrap();
-        let second = permits.acquire(&both, || false).unwrap();
-        assert_eq!([&first.address, &second.address], [&both[0], &both[1]]);
-        let waiting = std::thread::spawn({
-            let (permits, both) = (permits.clone(), both.clone());
-            move || permits.acquire(&both, || false).map(|permit| permit.address.clone())
-        });
-        drop(second);
-        assert_eq!(waiting.join().unwrap(), Some(both[1].clone()));
-        drop(first);
-        assert!(permits.used.lock().is_empty());
-    }
-
-    #[test]
-    fn a_wait_for_a_permit_ends_at_a_stop_and_without_addresses() {
-        let permits = Arc::new(Permits::new(1));
-        assert!(permits.acquire(&[], || false).is_none());
-        let all = urls(&["a"]);
-        let _held = permits.acquire(&all, || false);
-        let stopped = Arc::new(AtomicBool::new(false));
-        let waiting = std::thread::spawn({
-            let (permits, stopped) = (permits.clone(), stopped.clone());
-            move || permits.acquire(&all, || stopped.load(Ordering::SeqCst)).is_none()
-        });
-        stopped.store(true, Ordering::SeqCst);
-        permits.wake();
-        assert!(waiting.join().unwrap());
     }
 }

@@ -4,7 +4,8 @@
 //! next one; any other answer is the answer. Every exchange has a bound in time, and
 //! [`Client::stop`] ends all of them at once.
 
-use super::addresses::{Addresses, Health, Permits};
+use super::addresses::{Addresses, Health};
+use super::permits::Permits;
 use super::{Settings, StorageError, VALUE_LIMIT, WatchStopper, wire};
 use crate::config::BaseUrl;
 use crate::http::{self, HttpError, Method, Outcome, Request, RequestStats, Response};

@@ -1,8 +1,8 @@
 //! A full listing of one cluster's pods, page by page (protocol.md 1.1).
 
-use super::addresses::Permit;
 use super::client::{query, segment};
 use super::page::Page;
+use super::permits::Permit;
 use super::{Client, StorageError, TooLarge, wire};
 use crate::config::BaseUrl;
 use crate::http::HttpError;

@@ -10,6 +10,7 @@ mod framing;
 pub mod fuzz;
 mod listing;
 mod page;
+mod permits;
 mod stopper;
 mod watch;
 mod wire;

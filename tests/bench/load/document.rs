@@ -201,6 +201,11 @@ pub fn pod() -> Value {
             (0..8).map(|n| (format!("f:field{n}"), json!({"f:value": {}, "f:name": {}}))).collect();
         json!({"manager": manager, "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:spec": fields}})
     };
+    let toleration = |what: &str| {
+        json!({"effect": "NoExecute", "operator": "Exists", "key": format!("node.kubernetes.io/{what}"),
+            "tolerationSeconds": 300})
+    };
+    let tolerations = ["not-ready", "unreachable"].map(toleration);
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -217,8 +222,7 @@ pub fn pod() -> Value {
             "volumes": [{"name": "config", "configMap": {"name": "shop"}}], "schedulerName": "default-scheduler",
             "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "serviceAccountName": "shop", "priority": 0,
             "terminationGracePeriodSeconds": 30, "preemptionPolicy": "PreemptLowerPriority",
-            "tolerations": ["not-ready", "unreachable"].map(|what| json!({"effect": "NoExecute", "operator": "Exists",
-                "key": format!("node.kubernetes.io/{what}"), "tolerationSeconds": 300}))
+            "tolerations": tolerations
         },
         "status": {
             "phase": "Running", "hostIP": "10.0.0.1", "podIP": "10.255.255.254", "qosClass": "Burstable",
