@@ -12,20 +12,75 @@ use std::time::{Duration, Instant};
 /// server and callers together since the row before: what a busy machine does not distort.
 pub struct Table {
     processor: Duration,
+    misses: Vec<String>,
+}
+
+/// What a figure should be.
+#[derive(Clone, Copy)]
+pub enum Wanted {
+    /// It is told, and not judged.
+    Nothing,
+    /// So many a second, or more.
+    Rate(u32),
+    /// So many milliseconds, or less.
+    Milliseconds(u64),
 }
 
 impl Table {
     /// Prints the head.
     pub fn new(pods: usize) -> Self {
-        println!("| with {pods} pods stored | wanted | measured | processor |\n|---|---|---|---|");
-        Self { processor: processor_time() }
+        println!("| with {pods} pods stored | wanted | measured | met | processor |\n|---|---|---|---|---|");
+        Self { processor: processor_time(), misses: Vec::new() }
     }
 
-    /// Prints a row.
-    pub fn row(&mut self, what: &str, wanted: &str, measured: &str) {
+    /// Prints a row that is not judged.
+    pub fn row(&mut self, what: &str, measured: &str) {
+        self.print(what, "", measured, "");
+    }
+
+    /// Prints so many things done in `time`.
+    pub fn rate(&mut self, what: &str, wanted: Wanted, things: usize, time: Duration) {
+        let rate = things as f64 / time.as_secs_f64();
+        let met = !matches!(wanted, Wanted::Rate(least) if rate < f64::from(least));
+        self.judge(what, wanted, &format!("{rate:.0}/s"), met);
+    }
+
+    /// Prints what most calls took, and what one in a hundred exceeded: that is judged.
+    pub fn times(&mut self, what: &str, wanted: Wanted, times: &mut [Duration]) {
+        let (median, slow) = (percentile(times, 50), percentile(times, 99));
+        let met = !matches!(wanted, Wanted::Milliseconds(most) if slow > Duration::from_millis(most));
+        self.judge(what, wanted, &format!("{}, p99 {}", milliseconds(median), milliseconds(slow)), met);
+    }
+
+    /// Ends the table: whether every figure is what it should be; those that are not are named.
+    pub fn end(self) -> bool {
+        for miss in &self.misses {
+            eprintln!("missed: {miss}");
+        }
+        self.misses.is_empty()
+    }
+
+    fn judge(&mut self, what: &str, wanted: Wanted, measured: &str, met: bool) {
+        let wanted = match wanted {
+            Wanted::Nothing => String::new(),
+            Wanted::Rate(least) => format!("{least}/s"),
+            Wanted::Milliseconds(most) => format!("p99 {most} ms"),
+        };
+        let word = match (wanted.is_empty(), met) {
+            (true, _) => "",
+            (_, true) => "yes",
+            (_, false) => "**no**",
+        };
+        self.print(what, &wanted, measured, word);
+        if !met {
+            self.misses.push(format!("{what}: {measured}, wanted {wanted}"));
+        }
+    }
+
+    fn print(&mut self, what: &str, wanted: &str, measured: &str, met: &str) {
         let now = processor_time();
         let spent = now.saturating_sub(self.processor).as_secs_f64();
-        println!("| {what} | {wanted} | {measured} | {spent:.1} s |");
+        println!("| {what} | {wanted} | {measured} | {met} | {spent:.1} s |");
         self.processor = now;
     }
 }
@@ -66,10 +121,13 @@ impl Lateness {
         Self { stop, thread }
     }
 
-    /// Ends it: the lateness that one in a hundred naps exceeded.
-    pub fn stop(self) -> Duration {
+    /// Ends it, and prints the lateness that one in a hundred naps exceeded, and the most.
+    pub fn tell(self, table: &mut Table) {
         self.stop.store(true, Ordering::Relaxed);
-        percentile(&mut self.thread.join().unwrap(), 99)
+        let mut times = self.thread.join().unwrap();
+        let (slow, most) = (percentile(&mut times, 99), percentile(&mut times, 100));
+        let late = format!("p99 {}, most {}", milliseconds(slow), milliseconds(most));
+        table.row("meanwhile a thread that only sleeps wakes up late", &late);
     }
 }
 
@@ -78,6 +136,12 @@ pub fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Bytes this process has had read from a disk because the system's cache did not have them.
+pub fn read_from_disk() -> u64 {
+    let account = fs::read_to_string("/proc/self/io").unwrap();
+    account.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap().parse().unwrap()
 }
 
 /// Processor time of this process, in the kernel too. The kernel counts it in hundredths.

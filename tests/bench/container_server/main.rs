@@ -4,7 +4,8 @@
 //! The database lies in DIRECTORY (the temporary directory if none is given), and the disk it is on
 //! decides about the writes; its own flush time therefore stands above the table. Server and callers
 //! share the machine's cores with whatever else runs on it: how late a thread that only sleeps wakes up
-//! meanwhile stands beside the times of single calls.
+//! meanwhile stands beside the times of single calls. Ends with 1, and names them, if figures are not what is
+//! wanted.
 
 #![allow(clippy::unwrap_used)] // a measurement fails by panicking
 
@@ -15,10 +16,11 @@ mod load;
 
 use bcs_bkcmdb_synchronizer::http::Method;
 use container::{Caller, Server};
-use figures::{Lateness, Table, flush_time, milliseconds, peak_memory, percentile};
-use load::{Load, PODS_PER_CALL};
+use figures::{Lateness, Table, Wanted, flush_time, peak_memory, read_from_disk};
+use load::{Load, PODS_PER_CALL, Rules};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -32,10 +34,12 @@ const UPDATES: usize = 5_000;
 const UPDATE_RATE: u32 = 500;
 const UPDATE_CALLERS: usize = 16;
 /// Pages read for one figure; fewer where each looks at every record.
-const PAGES: usize = 200;
+const PAGES: usize = 300;
 const SCANS: usize = 3;
+/// Records of a page.
+const PAGE: u64 = 500;
 
-fn main() {
+fn main() -> ExitCode {
     // `cargo bench` passes flags of its own.
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let pods: usize = arguments.next().map_or(100_000, |pods| pods.parse().unwrap());
@@ -55,6 +59,7 @@ fn main() {
     // The system has written out by now what the load left behind.
     create_single(&server.caller, &load, &mut table);
     update(&server.caller, &load, &mut table);
+    if table.end() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn post(caller: &Caller, verb: &str, body: &str) -> Value {
@@ -72,9 +77,8 @@ fn send(caller: &Caller, method: Method, verb: &str, body: &str) -> Value {
 /// Fills the server; the last tenth is told apart, since it meets a large table.
 fn create_many(caller: &Caller, load: &Load, table: &mut Table) {
     let calls = load.pods / PODS_PER_CALL;
-    let rate = |calls: std::ops::Range<usize>| {
-        let (pods, next, begin) =
-            (calls.len() * PODS_PER_CALL, AtomicUsize::new(calls.start), Instant::now());
+    let time = |calls: std::ops::Range<usize>| {
+        let (next, begin) = (AtomicUsize::new(calls.start), Instant::now());
         std::thread::scope(|scope| {
             for _ in 0..MANY_CALLERS {
                 scope.spawn(|| {
@@ -89,12 +93,14 @@ fn create_many(caller: &Caller, load: &Load, table: &mut Table) {
                 });
             }
         });
-        format!("{:.0} pods/s", pods as f64 / begin.elapsed().as_secs_f64())
+        begin.elapsed()
     };
     let most = calls - calls / 10;
-    let what = format!("create-many of {PODS_PER_CALL}, {MANY_CALLERS} connections");
-    table.row(&format!("{what}, first nine tenths"), "10,000 pods/s", &rate(0..most));
-    table.row(&format!("{what}, last tenth"), "10,000 pods/s", &rate(most..calls));
+    for (part, calls) in [("first nine tenths", 0..most), ("last tenth", most..calls)] {
+        let what = format!("pods by create-many of {PODS_PER_CALL}, {MANY_CALLERS} connections, {part}");
+        let pods = calls.len() * PODS_PER_CALL;
+        table.rate(&what, Wanted::Rate(10_000), pods, time(calls));
+    }
 }
 
 fn create_single(caller: &Caller, load: &Load, table: &mut Table) {
@@ -112,8 +118,8 @@ fn create_single(caller: &Caller, load: &Load, table: &mut Table) {
             });
         }
     });
-    let rate = SINGLE_CREATES as f64 / begin.elapsed().as_secs_f64();
-    table.row(&format!("create, {SINGLE_CALLERS} connections"), "2,000/s", &format!("{rate:.0}/s"));
+    let what = format!("create, {SINGLE_CALLERS} connections");
+    table.rate(&what, Wanted::Rate(2_000), SINGLE_CREATES, begin.elapsed());
 }
 
 /// Each update has its moment, whether the one before it has been answered or not: what waits
@@ -141,34 +147,53 @@ fn update(caller: &Caller, load: &Load, table: &mut Table) {
             .collect();
         callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
     });
-    let what = format!("point update at {UPDATE_RATE}/s");
-    table.row(&format!("{what}, median"), "", &milliseconds(percentile(&mut times, 50)));
-    table.row(&format!("{what}, p99"), "10 ms", &milliseconds(percentile(&mut times, 99)));
-    table.row("meanwhile a thread that only sleeps wakes up late, p99", "", &milliseconds(lateness.stop()));
+    table.times(&format!("point update at {UPDATE_RATE}/s"), Wanted::Milliseconds(10), &mut times);
+    lateness.tell(table);
 }
 
+/// Pages by everything that has an index: the first one, and any other there is.
 fn pages(caller: &Caller, load: &Load, table: &mut Table) {
     let lateness = Lateness::watch();
-    for (what, wanted, rule) in load.selections() {
-        let mut times = Vec::new();
-        let mut count = 0;
-        for page in 0..if wanted.is_empty() { SCANS } else { PAGES } {
-            let mut body = rule(load, page);
-            body["page"] = json!({"start": 0, "limit": 500, "sort": "bk_pod_id"});
-            let path = "/container/v3/findmany/container/bk_biz_id/2/pod";
-            let body = body.to_string();
-            let begin = Instant::now();
-            let (_, answer) = caller.raw(Method::Post, path, body.as_bytes()).unwrap();
-            times.push(begin.elapsed());
-            let answer: Value = serde_json::from_slice(&answer).unwrap();
-            assert!(answer["data"]["info"].as_array().is_some_and(|info| !info.is_empty()), "{answer}");
-            count = answer["data"]["count"].as_u64().unwrap();
+    for (what, rule) in load.selections() {
+        let wanted = Wanted::Milliseconds(20);
+        let count = read_pages(caller, load, (what, rule), wanted, |_| 0, table);
+        if count > PAGE {
+            let any = |page: usize| page as u64 * 7_919 * PAGE % (count - PAGE);
+            read_pages(caller, load, (&format!("{what}, at any offset"), rule), wanted, any, table);
         }
-        let (median, slow) = (percentile(&mut times, 50), percentile(&mut times, 99));
-        let figures = format!("{}, {}", milliseconds(median), milliseconds(slow));
-        table.row(&format!("page of 500 by {what} (count {count}), median and p99"), wanted, &figures);
     }
-    table.row("meanwhile a thread that only sleeps wakes up late, p99", "", &milliseconds(lateness.stop()));
+    lateness.tell(table);
+    let what = "namespace, which has no index";
+    read_pages(caller, load, (what, Load::without_index), Wanted::Nothing, |_| 0, table);
+}
+
+/// Reads pages that begin where `start` says; returns how many records there were in all.
+fn read_pages(
+    caller: &Caller,
+    load: &Load,
+    (what, rule): (&str, Rules),
+    wanted: Wanted,
+    start: impl Fn(usize) -> u64,
+    table: &mut Table,
+) -> u64 {
+    let (mut times, mut count, disk) = (Vec::new(), 0, read_from_disk());
+    for page in 0..if matches!(wanted, Wanted::Nothing) { SCANS } else { PAGES } {
+        let mut body = rule(load, page);
+        body["page"] = json!({"start": start(page), "limit": PAGE, "sort": "bk_pod_id"});
+        let path = "/container/v3/findmany/container/bk_biz_id/2/pod";
+        let body = body.to_string();
+        let begin = Instant::now();
+        let (_, answer) = caller.raw(Method::Post, path, body.as_bytes()).unwrap();
+        times.push(begin.elapsed());
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        count = answer["data"]["count"].as_u64().unwrap();
+        let records = answer["data"]["info"].as_array().map(|info| info.len() as u64);
+        assert_eq!(records, Some(count.saturating_sub(start(page)).min(PAGE)), "{body}");
+    }
+    let disk = (read_from_disk() - disk) as f64 / 1e6;
+    let what = format!("page of {PAGE} by {what} (of {count}; {disk:.1} MB of all pages came from the disk)");
+    table.times(&what, wanted, &mut times);
+    count
 }
 
 /// What the records take on the disk, each once more in the change feed.
@@ -178,7 +203,7 @@ fn room(directory: &Path, load: &Load, table: &mut Table) {
     let what = "database with a change of each record in its feed, and its log";
     let each = database / load.pods as u64;
     let measured = format!("{} MB ({each} bytes a pod), {} MB", database / 1_000_000, log / 1_000_000);
-    table.row(what, "", &measured);
+    table.row(what, &measured);
 }
 
 /// All records in one answer, read and thrown away.
@@ -198,7 +223,7 @@ fn everything(caller: &Caller, table: &mut Table) {
     let bytes = std::io::copy(&mut response.body, &mut std::io::sink()).unwrap();
     let megabytes = bytes / 1_000_000;
     let took = begin.elapsed().as_secs_f64();
-    table.row(&format!("all records in one answer ({megabytes} MB)"), "", &format!("{took:.1} s"));
+    table.row(&format!("all records in one answer ({megabytes} MB)"), &format!("{took:.1} s"));
     let grown = peak_memory().saturating_sub(before) / 1_000_000;
-    table.row("memory that answer took, at the peak", "", &format!("{grown} MB"));
+    table.row("memory that answer took, at the peak", &format!("{grown} MB"));
 }
