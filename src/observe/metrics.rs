@@ -46,7 +46,7 @@ impl MetricsServer {
     /// # Errors
     /// As [`Front::start`].
     pub fn serve(listener: TcpListener, registry: Registry) -> io::Result<Self> {
-        let limits = Limits { connections: 100, body: 0, ..Limits::default() };
+        let limits = Limits { body: 0, ..Limits::default() };
         let handler = Arc::new(move |request: Request| answer(&request, &registry));
         Ok(Self { front: Front::start("metrics", listener, None, limits, handler)? })
     }
