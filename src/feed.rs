@@ -4,7 +4,8 @@
 use crate::config::{Config, TaskManagerType};
 use crate::coordination::Feed;
 use crate::http::RequestStats;
-use crate::inventory::{Confirmation, FileSource, Filter, PaasSettings, PaasSource, Source};
+use crate::inventory::{Confirmation, FileSource, Filter, Inventory, PaasSettings, PaasSource, Source};
+use crate::logging::Told;
 use crate::service::{StartError, http_client};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -38,9 +39,12 @@ pub fn start(config: &Config, stats: Arc<RequestStats>) -> Result<(Feed, LiveFee
     let interval = Arc::new(Mutex::new(parts.interval));
     let live = LiveFeed { parts: Arc::new(Mutex::new(parts)), interval, stats };
     let (pulled, paced) = (live.clone(), live.clone());
+    let mut told = Told::default();
     let pull = Box::new(move || {
         let mut parts = pulled.parts.lock();
-        let mut inventory = parts.source.pull().map_err(|error| error.to_string())?;
+        let pulled = parts.source.pull().map_err(|error| error.to_string());
+        tell(&pulled, &mut told);
+        let mut inventory = pulled?;
         inventory.clusters.retain(|cluster| parts.filter.allows(&cluster.id));
         Ok(inventory)
     });
@@ -50,6 +54,20 @@ pub fn start(config: &Config, stats: Arc<RequestStats>) -> Result<(Feed, LiveFee
     };
     let interval = Box::new(move || *paced.interval.lock());
     Ok((Feed { pull, interval, confirmation }, live))
+}
+
+/// Logs what is wrong with the inventory when it begins, and when all of it is over.
+fn tell(pulled: &Result<Inventory, String>, told: &mut Told) {
+    let problems = match pulled {
+        Ok(inventory) => &inventory.problems[..],
+        Err(problem) => std::slice::from_ref(problem),
+    };
+    for problem in problems.iter().filter(|problem| told.is_news(problem)) {
+        log::warn!("inventory: {problem}");
+    }
+    if problems.is_empty() && told.all_is_well() {
+        log::info!("inventory: all of it can be read again");
+    }
 }
 
 impl LiveFeed {

@@ -57,6 +57,30 @@ impl Trouble {
     }
 }
 
+/// Problems in words, which come in turn and again: each is worth a line the first time since all was
+/// well.
+#[derive(Debug, Default)]
+pub struct Told(Vec<String>);
+
+impl Told {
+    /// Different problems that are told until all is well; more than that say nothing new.
+    const MOST: usize = 16;
+
+    /// A problem was met; whether it is news.
+    pub fn is_news(&mut self, problem: &str) -> bool {
+        let news = self.0.len() < Self::MOST && !self.0.iter().any(|told| told == problem);
+        if news {
+            self.0.push(problem.to_owned());
+        }
+        news
+    }
+
+    /// Nothing is wrong; whether that is news.
+    pub fn all_is_well(&mut self) -> bool {
+        !std::mem::take(&mut self.0).is_empty()
+    }
+}
+
 /// Changes the level while the service runs; without effect when `RUST_LOG` is set.
 pub fn set_level(v: i64) {
     if rust_log().is_none() {
@@ -123,6 +147,18 @@ mod tests {
         let trouble = Trouble::default();
         let told = [trouble.ends(), trouble.begins(), trouble.begins(), trouble.ends(), trouble.ends()];
         assert_eq!(told, [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn problems_that_come_in_turn_are_news_once_until_all_is_well() {
+        let mut told = Told::default();
+        let news = |told: &mut Told| ["a", "b", "a", "b"].map(|problem| told.is_news(problem));
+        assert!(!told.all_is_well());
+        assert_eq!(news(&mut told), [true, true, false, false]);
+        assert!(told.all_is_well() && !told.all_is_well());
+        assert_eq!(news(&mut told), [true, true, false, false]);
+        let many = (0..100).filter(|number| told.is_news(&number.to_string())).count();
+        assert_eq!(many, Told::MOST - 2, "a bound");
     }
 
     #[test]

@@ -32,6 +32,8 @@ fn busy() -> Program {
     world.put(refused("refused"));
     world.storage.put(OTHER, pod("canary", 1)).unwrap();
     let mut program = Program::start(world);
+    let tasks = program.world.config()["task_file"].as_str().unwrap().to_owned();
+    std::fs::write(tasks, "[").unwrap();
     program.wait_logged("uuid=uid-canary dry-run: would create");
     program.wait_logged("uuid=uid-refused rejected: ");
 
@@ -56,6 +58,9 @@ fn busy() -> Program {
         program.text(Method::Post, &format!("/api/v1/clusters/{CLUSTER}/{call}"), &[]);
     }
     program.wait_logged("Sync asked for by 127.0.0.1");
+    program.wait_logged("inventory: task_file ");
+    program.world.write_tasks();
+    program.wait_logged("inventory: all of it can be read again");
     program.change(json!({"cmdb_qps": 999, "zk": "127.0.0.1:1"}));
     program.wait_logged("restart the service");
     program

@@ -4,6 +4,7 @@
 use super::Environment;
 use super::key::{Key, Kind, Program};
 use super::problem::{Origin, Problem, shown};
+use super::table::{CONTAINER_SERVER, SYNCHRONIZER};
 use super::value::{self, Plain};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -141,9 +142,12 @@ impl Reading {
     fn known(&mut self, name: &str, origin: &Origin) -> Option<&'static Key> {
         let key = self.program.key(name);
         if key.is_none() {
-            let hint = match self.program.nearest(name) {
-                Some(key) => format!("did you mean `{}`?", key.name),
-                None => "see --help for the keys".to_owned(),
+            let other =
+                [&SYNCHRONIZER, &CONTAINER_SERVER].into_iter().find(|program| program.key(name).is_some());
+            let hint = match (other, self.program.nearest(name)) {
+                (Some(other), _) => format!("it is one of the {}, which has a file of its own", other.name),
+                (None, Some(key)) => format!("did you mean `{}`?", key.name),
+                (None, None) => "see --help for the keys".to_owned(),
             };
             let reason = format!("is not a key of the {}; {hint}", self.program.name);
             // Not a name at all: shown as JSON would, or not, since it may be a misplaced address.

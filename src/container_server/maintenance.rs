@@ -69,7 +69,10 @@ pub fn check(database: &Path) -> Result<Report, MaintenanceError> {
 /// The command `container-server backup FILE`. Returns the exit code.
 pub fn run_backup(config: &ContainerServerConfig, target: &Path) -> i32 {
     match backup(&config.database, target) {
-        Ok(()) => 0,
+        Ok(()) => {
+            log::info!("{} is a complete copy of {}", target.display(), config.database.display());
+            0
+        }
         Err(error) => {
             log::error!("{error}");
             1

@@ -14,6 +14,7 @@ use super::link::Servers;
 use super::registration::{Registration, RegistrationError, register};
 use super::relay::Event;
 use crate::boottime::boottime;
+use crate::logging::Told;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -27,8 +28,6 @@ use std::time::{Duration, Instant};
 const BEATS: u32 = 6;
 /// First and last pause between attempts to get a session, jittered by half.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Different problems that are logged until all is well again; servers have few ways to fail.
-const TOLD: usize = 16;
 /// How long a stop waits for the thread; it may be resolving a name.
 const STOP_GRACE: Duration = Duration::from_millis(800);
 
@@ -51,6 +50,11 @@ impl Role {
             Self::Member(info) => Some((layout::MEMBERS, info)),
             Self::Guest(info) => Some((layout::GUESTS, info)),
         }
+    }
+
+    /// What its lines in the log begin with: a process may have two sessions, with different servers.
+    fn prefix(&self) -> &'static str {
+        if matches!(self, Self::Reader) { "discovery of bcs-storage: " } else { "" }
     }
 }
 
@@ -87,13 +91,13 @@ struct State {
     problem: Option<String>,
     fatal: Option<String>,
     /// What was logged since the session was sound last: attempts on several servers fail in turn.
-    told: Vec<String>,
+    told: Told,
 }
 
 impl State {
     /// Nothing is wrong any more; whether something was.
     fn is_sound_again(&mut self) -> bool {
-        self.told.clear();
+        self.told.all_is_well();
         self.problem.take().is_some()
     }
 }
@@ -285,7 +289,8 @@ impl Shared {
                 return Err(why);
             }
         };
-        log::info!("ZooKeeper: session 0x{:x}, timeout {:?}", client.session(), client.timeout());
+        let (session, timeout) = (client.session(), client.timeout());
+        log::info!("{}ZooKeeper: session 0x{session:x}, timeout {timeout:?}", self.role.prefix());
         self.publish(Some((&client, path.as_deref())));
         let outcome = self.keep(&client, path.as_deref(), stopped);
         self.lease.revoke();
@@ -366,7 +371,7 @@ impl Shared {
             self.lease.renew(client.session(), client.timeout(), sent, boottime());
         }
         if self.state.lock().is_sound_again() {
-            log::info!("ZooKeeper: session 0x{:x} is sound again", client.session());
+            log::info!("{}ZooKeeper: session 0x{:x} is sound again", self.role.prefix(), client.session());
             self.wakers.wake(None);
         }
     }
@@ -375,9 +380,8 @@ impl Shared {
     fn doubt(&self, problem: &str) {
         let mut state = self.state.lock();
         state.problem = Some(problem.to_owned());
-        if state.told.len() < TOLD && !state.told.iter().any(|told| told == problem) {
-            state.told.push(problem.to_owned());
-            log::warn!("{problem}");
+        if state.told.is_news(problem) {
+            log::warn!("{}{problem}", self.role.prefix());
         }
     }
 

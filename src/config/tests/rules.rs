@@ -93,7 +93,10 @@ fn the_container_server_needs_one_source_of_topology() {
     check("{}", "topology_file: is required, or cmdb_addr");
     check("{\"topology_file\":\"/none\"}", "topology_file: cannot be read");
     check("{\"cmdb_addr\":\"c\",\"database\":\"\"}", "database: must be the path");
-    check("{\"cmdb_addr\":\"c\",\"zk\":\"\"}", "zk: is not a key of the container server");
+    check(
+        "{\"cmdb_addr\":\"c\",\"zk\":\"\"}",
+        "zk: is not a key of the container server; it is one of the synchronizer",
+    );
     let config = ContainerServerConfig::from_json("{\"cmdb_addr\":\"c\"}").unwrap();
     assert_eq!((config.port, config.metric_port, config.body_limit), (8090, 8091, 32 * 1024 * 1024));
     assert!(config.strict_fields && config.users.is_empty());
