@@ -4,19 +4,33 @@
 //! that says about the call is for `envelope::Intent` to decide.
 
 use super::error::classify;
+use super::found::found;
 use super::record::{StoredRecord, WireRecord};
 use super::{CmdbError, client::Page};
 use crate::http::excerpt;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// The `data` as a type, or why it is none.
 fn parse<T: DeserializeOwned>(data: Option<&RawValue>) -> Result<T, String> {
     let text = data.map_or("null", RawValue::get);
-    serde_json::from_str(text)
-        .map_err(|error| format!("data is not as agreed ({error}): {}", excerpt(text.as_bytes())))
+    serde_json::from_str(text).map_err(|error| not_as_agreed(text, &error))
+}
+
+/// Reads the `data` into a place.
+pub(super) fn parse_with<'d>(
+    data: Option<&'d RawValue>,
+    place: impl DeserializeSeed<'d, Value = ()>,
+) -> Result<(), String> {
+    let text = data.map_or("null", RawValue::get);
+    let mut json = serde_json::Deserializer::from_str(text);
+    place.deserialize(&mut json).map_err(|error| not_as_agreed(text, &error))
+}
+
+fn not_as_agreed(text: &str, error: &serde_json::Error) -> String {
+    format!("data is not as agreed ({error}): {}", excerpt(text.as_bytes()))
 }
 
 #[derive(Deserialize)]
@@ -64,26 +78,8 @@ pub(super) fn deleted(data: Option<&RawValue>) -> Result<u64, String> {
     parse::<Deleted>(data).map(|deleted| deleted.deleted_count)
 }
 
-#[derive(Deserialize)]
-struct Found {
-    count: Option<usize>,
-    info: Option<Vec<WireRecord>>,
-}
-
-/// Count and records of a list; no records only where the count does not contradict.
-fn found(data: Option<&RawValue>) -> Result<(Option<usize>, Vec<WireRecord>), String> {
-    let Found { count, info } = parse(data)?;
-    match (count, info) {
-        (None, None) => Err("data has neither count nor info".to_owned()),
-        (Some(count), None) if count > 0 => Err(format!("a list of {count} records has none")),
-        (Some(count), Some(info)) if count > 0 && info.is_empty() => {
-            Err(format!("a list of {count} records has none"))
-        }
-        (count, info) => Ok((count, info.unwrap_or_default())),
-    }
-}
-
-/// One page of a cluster's records after `after_pod_id`, at most `limit` of them.
+/// One page of a cluster's records after `after_pod_id`, at most `limit` of them; `on_record` gets
+/// each that has a uuid. After an error what it got is void.
 ///
 /// A server that ignores the filter or the order would make us skip records, or take another
 /// cluster's for ours: such a page is no page.
@@ -92,14 +88,13 @@ pub(super) fn page(
     (biz, cluster): (i64, &str),
     after_pod_id: i64,
     limit: u32,
-) -> Result<(Page, Vec<StoredRecord>), String> {
-    let (count, info) = found(data)?;
-    let records = info.len();
+    on_record: &mut dyn FnMut(&StoredRecord),
+) -> Result<Page, String> {
     let mut last = after_pod_id;
-    let mut usable = Vec::with_capacity(records);
-    for wire in info {
-        if wire.cluster != cluster {
-            let other = excerpt(wire.cluster.as_bytes());
+    let mut unusable = 0;
+    let (count, records) = found(data, &mut |wire| {
+        if wire.stored.cluster != cluster {
+            let other = excerpt(wire.stored.cluster.as_bytes());
             return Err(format!("a record of cluster \"{other}\" in a list of {cluster}"));
         }
         let stored = stored(wire, biz)?;
@@ -107,16 +102,16 @@ pub(super) fn page(
             return Err(format!("bk_pod_id {} comes after {last}, although sorted by it", stored.pod_id));
         }
         last = stored.pod_id;
-        if !stored.record.uuid.is_empty() {
-            usable.push(stored);
+        match stored.record.uuid.is_empty() {
+            true => unusable += 1,
+            false => on_record(stored),
         }
-    }
+        Ok(())
+    })?;
     // A front end may cap a page below the asked limit, so a short page alone is not the end. A
     // full one never is: the count could be that of the page.
     let complete = records == 0 || (count == Some(records) && records < limit as usize);
-    let page =
-        Page { records, unusable: records - usable.len(), next: if complete { None } else { Some(last) } };
-    Ok((page, usable))
+    Ok(Page { records, unusable, next: if complete { None } else { Some(last) } })
 }
 
 /// The first record that is what was asked for; `None`: there is none.
@@ -125,20 +120,27 @@ pub(super) fn one(
     biz: i64,
     wanted: impl Fn(&StoredRecord) -> bool,
 ) -> Result<Option<StoredRecord>, String> {
-    let (_, info) = found(data)?;
-    let Some(first) = info.into_iter().next() else {
-        return Ok(None);
-    };
-    let record = stored(first, biz)?;
-    if wanted(&record) { Ok(Some(record)) } else { Err("a record that was not asked for".to_owned()) }
+    let mut first = None;
+    found(data, &mut |wire| {
+        if first.is_none() {
+            let record = stored(wire, biz)?;
+            if !wanted(record) {
+                return Err("a record that was not asked for".to_owned());
+            }
+            first = Some(record.clone());
+        }
+        Ok(())
+    })?;
+    Ok(first)
 }
 
 /// A record of a list in business `biz`.
-fn stored(wire: WireRecord, biz: i64) -> Result<StoredRecord, String> {
-    let pod_id = wire.pod_id.ok_or("a record without bk_pod_id")?;
+fn stored(wire: &mut WireRecord, biz: i64) -> Result<&StoredRecord, String> {
+    wire.stored.pod_id = wire.pod_id.ok_or("a record without bk_pod_id")?;
+    wire.stored.biz = biz;
     match wire.biz {
         Some(other) if other != biz => Err(format!("a record of business {other} in a list of {biz}")),
-        _ => Ok(StoredRecord { pod_id, biz, cluster: wire.cluster, record: wire.record }),
+        _ => Ok(&wire.stored),
     }
 }
 
@@ -179,8 +181,9 @@ mod tests {
     }
 
     fn list(json: &str) -> Result<(Page, Vec<i64>), String> {
-        let (page, records) = page(Some(&raw(json)), (2, "C"), 10, 3)?;
-        Ok((page, records.iter().map(|stored| stored.pod_id).collect()))
+        let mut ids = Vec::new();
+        let page = page(Some(&raw(json)), (2, "C"), 10, 3, &mut |stored| ids.push(stored.pod_id))?;
+        Ok((page, ids))
     }
 
     fn info(ids: &[i64]) -> String {

@@ -164,12 +164,29 @@ impl Client {
         after_pod_id: i64,
         on_record: &mut dyn FnMut(StoredRecord),
     ) -> Result<Page, CmdbError> {
-        let rules = [Rule::equal("bk_pod_cluster", cluster), Rule::after(after_pod_id)];
-        let limit = self.inner.settings.page_size.max(1);
-        let (page, records) =
-            self.find(biz, &rules, limit, |data| answer::page(data, (biz, cluster), after_pod_id, limit))?;
+        let mut records = Vec::new();
+        let page = self.scan_page(biz, cluster, after_pod_id, &mut |stored| records.push(stored.clone()))?;
         records.into_iter().for_each(on_record);
         Ok(page)
+    }
+
+    /// The same without a copy of any record: each is shown as it is read, and all that was shown is
+    /// void if the page turns out to be unsound.
+    ///
+    /// # Errors
+    /// As [`Client::list_page`].
+    pub fn scan_page(
+        &self,
+        biz: i64,
+        cluster: &str,
+        after_pod_id: i64,
+        on_record: &mut dyn FnMut(&StoredRecord),
+    ) -> Result<Page, CmdbError> {
+        let rules = [Rule::equal("bk_pod_cluster", cluster), Rule::after(after_pod_id)];
+        let limit = self.inner.settings.page_size.max(1);
+        let read =
+            |data: Option<&RawValue>| answer::page(data, (biz, cluster), after_pod_id, limit, on_record);
+        self.find(biz, &rules, limit, read)
     }
 
     /// The record with that uuid in a business, of whatever cluster.

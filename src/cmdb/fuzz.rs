@@ -1,7 +1,7 @@
 //! What must hold for any bytes the CMDB, or something before it, answers (protocol.md 2 and 3).
 
 use super::envelope::{Intent, open};
-use super::{CmdbError, answer, topology as tree};
+use super::{CmdbError, StoredRecord, answer, topology as tree};
 use serde::de::IgnoredAny;
 
 /// Records in a page that was asked for, and in a create-many call.
@@ -29,7 +29,10 @@ pub fn answer(data: &[u8]) {
         assert_eq!((found.pod_id, found.biz), (7, 2));
     }
     for after in [0, 7] {
-        let Ok((page, records)) = answer::page(data, (2, "BCS-K8S-1"), after, ASKED) else { continue };
+        let mut records: Vec<StoredRecord> = Vec::new();
+        let read =
+            answer::page(data, (2, "BCS-K8S-1"), after, ASKED, &mut |stored| records.push(stored.clone()));
+        let Ok(page) = read else { continue };
         assert_eq!(page.records, records.len() + page.unusable);
         assert!(records.is_sorted_by(|one, next| one.pod_id < next.pod_id));
         assert!(records.iter().all(|record| record.pod_id > after && record.cluster == "BCS-K8S-1"));

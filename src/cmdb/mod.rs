@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod envelope;
 mod error;
+mod found;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod pace;

@@ -3,14 +3,14 @@
 
 use crate::http::Loose;
 use crate::model::{Field, PodRecord};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
 /// The instance id, by which listings are paged.
 pub(super) const POD_ID: &str = "bk_pod_id";
 
 /// A record in the CMDB.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRecord {
     /// `bk_pod_id`.
     pub pod_id: i64,
@@ -29,10 +29,16 @@ pub(super) struct WireRecord {
     pub(super) pod_id: Option<i64>,
     /// `bk_biz_id`, if it says one.
     pub(super) biz: Option<i64>,
-    /// `bk_pod_cluster`.
-    pub(super) cluster: String,
-    /// Everything else.
-    pub(super) record: PodRecord,
+    /// `bk_pod_cluster` and everything else; its ids are those of the page.
+    pub(super) stored: StoredRecord,
+}
+
+impl WireRecord {
+    fn clear(&mut self) {
+        (self.pod_id, self.biz) = (None, None);
+        self.stored.cluster.clear();
+        self.stored.record.clear();
+    }
 }
 
 /// A key of a record.
@@ -75,23 +81,28 @@ impl Visitor<'_> for KeyVisitor {
     }
 }
 
-impl<'de> Deserialize<'de> for WireRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(RecordVisitor)
+/// Reads the next record into a place that is used again: a page of them takes the memory of one.
+pub(super) struct Refill<'r>(pub(super) &'r mut WireRecord);
+
+impl<'de> DeserializeSeed<'de> for Refill<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        self.0.clear();
+        deserializer.deserialize_map(self)
     }
 }
 
-struct RecordVisitor;
-
-impl<'de> Visitor<'de> for RecordVisitor {
-    type Value = WireRecord;
+impl<'de> Visitor<'de> for Refill<'_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a pod record")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireRecord, A::Error> {
-        let mut wire = WireRecord::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let WireRecord { pod_id, biz, stored } = self.0;
+        let record = &mut stored.record;
         while let Some(key) = map.next_key::<Key>()? {
             if let Key::Unknown = key {
                 map.next_value::<IgnoredAny>()?;
@@ -99,19 +110,28 @@ impl<'de> Visitor<'de> for RecordVisitor {
             }
             let value: Loose<'_> = map.next_value()?;
             match key {
-                Key::PodId => wire.pod_id = value.int().filter(|id| *id > 0),
-                Key::Biz => wire.biz = value.int(),
-                Key::Cluster => wire.cluster = value.into_text(),
-                Key::Uuid => wire.record.uuid = value.into_text(),
-                Key::Namespace => wire.record.namespace = value.into_text(),
-                Key::Name => wire.record.name = value.into_text(),
-                Key::Field(Field::ModuleId) => wire.record.module_id = value.int().unwrap_or_default(),
-                Key::Field(Field::CloudId) => wire.record.cloud_id = value.int().unwrap_or_default(),
-                Key::Field(field) => wire.record.set_text(field, value.text()),
+                Key::PodId => *pod_id = value.int().filter(|id| *id > 0),
+                Key::Biz => *biz = value.int(),
+                Key::Cluster => set(&mut stored.cluster, &value),
+                Key::Uuid => set(&mut record.uuid, &value),
+                Key::Namespace => set(&mut record.namespace, &value),
+                Key::Name => set(&mut record.name, &value),
+                Key::Field(Field::ModuleId) => record.module_id = value.int().unwrap_or_default(),
+                Key::Field(Field::CloudId) => record.cloud_id = value.int().unwrap_or_default(),
+                Key::Field(field) => record.set_text(field, value.text()),
                 Key::Unknown => {}
             }
         }
-        Ok(wire)
+        Ok(())
+    }
+}
+
+/// An identity is taken as it stands there; only what is no text is put into words.
+fn set(place: &mut String, value: &Loose<'_>) {
+    place.clear();
+    match value {
+        Loose::Text(text) => place.push_str(text),
+        other => place.push_str(&other.text()),
     }
 }
 
@@ -119,8 +139,17 @@ impl<'de> Visitor<'de> for RecordVisitor {
 mod tests {
     use super::*;
 
+    /// Read into a place that held another record.
     fn read(json: &str) -> WireRecord {
-        serde_json::from_str(json).unwrap()
+        let mut wire = WireRecord::default();
+        for text in [
+            r#"{"bk_pod_id":5,"bk_biz_id":6,"bk_pod_cluster":"other","bk_pod_uuid":"other",
+            "bk_module_id":7,"bk_pod_ip":"10.0.0.7"}"#,
+            json,
+        ] {
+            Refill(&mut wire).deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap();
+        }
+        wire
     }
 
     #[test]
@@ -133,7 +162,7 @@ mod tests {
             r#"{"bk_pod_uuid":"u","bk_pod_ip":null,"bk_module_id":null}"#,
             r#"{"bk_pod_uuid":"u","bk_pod_ip":{"a":1},"bk_module_id":[]}"#,
         ] {
-            assert_eq!(read(json).record, expected, "{json}");
+            assert_eq!(read(json).stored.record, expected, "{json}");
         }
     }
 
@@ -143,10 +172,11 @@ mod tests {
             r#"{"bk_pod_id":"17","bk_biz_id":2.0,"bk_module_id":"41","bk_cloud_id":3,"bk_pod_name":7,
                 "bk_pod_cluster":"BCS-K8S-1","bk_pod_status":" Running ","create_time":{"x":[]}}"#,
         );
-        assert_eq!((wire.pod_id, wire.biz, wire.cluster.as_str()), (Some(17), Some(2), "BCS-K8S-1"));
-        assert_eq!((wire.record.module_id, wire.record.cloud_id), (41, 3));
-        assert_eq!(wire.record.name, "7");
-        assert_eq!(wire.record.text(Field::Status), "Running");
+        assert_eq!((wire.pod_id, wire.biz, wire.stored.cluster.as_str()), (Some(17), Some(2), "BCS-K8S-1"));
+        let record = wire.stored.record;
+        assert_eq!((record.module_id, record.cloud_id), (41, 3));
+        assert_eq!(record.name, "7");
+        assert_eq!(record.text(Field::Status), "Running");
     }
 
     #[test]

@@ -163,6 +163,14 @@ impl PodRecord {
         }
     }
 
+    /// An empty record again, which keeps its memory for the next one.
+    pub fn clear(&mut self) {
+        let Self { uuid, namespace, name, module_id, cloud_id, texts } = self;
+        [uuid, namespace, name, &mut texts.buffer].into_iter().for_each(String::clear);
+        texts.spans = <_>::default();
+        (*module_id, *cloud_id) = (0, 0);
+    }
+
     /// Gives back memory that no text uses: for a record that is kept for a while.
     pub fn shrink(&mut self) {
         self.texts.buffer.shrink_to_fit();
@@ -267,6 +275,10 @@ mod tests {
         assert!(other.texts.buffer.capacity() < 100, "what was replaced is gone");
         assert_eq!(one, other);
         assert_eq!(format!("{one:?}"), format!("{:?}", other.clone()));
+        other.module_id = 7;
+        let mut cleared = other.clone();
+        cleared.clear();
+        assert_eq!(cleared, PodRecord::default());
         other.set_text(Field::PodIp, "");
         assert_eq!((other.text(Field::PodIp), other.text(Field::Status)), ("", "Running"));
     }

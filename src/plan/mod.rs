@@ -36,8 +36,8 @@ pub use fingerprint::{FieldSet, Fingerprint, Fingerprinter};
 pub use guard::{Guard, GuardDecision, GuardSettings, HeldDelete};
 pub use lane::{Effect, Failure, Holder, Lane, LaneSettings, PointRead, Step, Stored};
 pub use ledger::{
-    Acked, Counts, Decision, Desired, Failing, Ledger, Missing, Order, OrderKind, Refusal, Source, Standing,
-    Trouble, Verdict,
+    Acked, Counts, Decision, Desired, Failing, Ledger, Missing, Order, OrderKind, Refusal, SeenRecord,
+    Source, Standing, Trouble, Verdict,
 };
 pub use mute::MuteCheck;
 pub use schedule::{Cause, Outcome, Schedule, ScheduleSettings};

@@ -10,7 +10,7 @@ use crate::cmdb::CmdbError;
 use crate::config::SyncPolicy;
 use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation, ObservedPod};
-use crate::plan::{Cause, Comparison, Moment, Order, Outcome};
+use crate::plan::{Cause, Comparison, Moment, Order, Outcome, SeenRecord};
 use crate::storage::{Listing, StorageError, TooLarge};
 use crossbeam::select;
 use std::sync::Arc;
@@ -153,19 +153,23 @@ impl<'a> Run<'a> {
     /// What the CMDB holds, into the ledger.
     fn list_cmdb(&self) -> Result<(), SyncError> {
         let shared = self.shared;
-        shared.ledger.lock().begin_full_sync();
+        let prints = {
+            let mut ledger = shared.ledger.lock();
+            ledger.begin_full_sync();
+            ledger.prints()
+        };
         let mut after = Some(0);
         while let Some(last) = after {
             self.go_on()?;
-            let mut records = Vec::new();
-            let page = shared.peers.cmdb.list_page(
+            let mut seen = Vec::new();
+            let page = shared.peers.cmdb.scan_page(
                 shared.cluster.bk_biz_id,
                 &shared.cluster.id,
                 last,
-                &mut |stored| records.push(stored.record),
+                &mut |stored| seen.push(SeenRecord::of(&stored.record, &prints)),
             )?;
             let mut ledger = shared.ledger.lock();
-            records.iter().for_each(|record| ledger.stored(record));
+            seen.iter().for_each(|seen| ledger.seen(seen));
             after = page.next;
         }
         shared.ledger.lock().end_stored();

@@ -226,13 +226,13 @@ impl Entry {
 
 /// The four names of a pod in one allocation.
 #[derive(Debug)]
-struct Keys {
+pub(super) struct Keys {
     text: Box<str>,
     ends: [u32; 3],
 }
 
 impl Keys {
-    fn new(uuid: &str, namespace: &str, name: &str, storage_id: &str) -> Self {
+    pub fn new(uuid: &str, namespace: &str, name: &str, storage_id: &str) -> Self {
         let mut text = String::with_capacity(uuid.len() + namespace.len() + name.len() + storage_id.len());
         let ends = [uuid, namespace, name].map(|part| {
             text.push_str(part);
@@ -243,7 +243,7 @@ impl Keys {
         Self { text: text.into_boxed_str(), ends }
     }
 
-    fn part(&self, index: usize) -> &str {
+    pub fn part(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         let end = self.ends.get(index).map_or(self.text.len(), |end| *end as usize);
         &self.text[start..end]

@@ -1,10 +1,38 @@
 //! Both listings of a full sync against the ledger: what is recorded, what is missing.
 
-use super::entry::{Entry, Life};
+use super::entry::{Entry, Keys, Life};
 use super::{Acked, Ledger, Missing, Order, Source, TOMBSTONE_LIFE, verify_order};
 use crate::model::PodRecord;
-use crate::plan::Moment;
 use crate::plan::mutation::{Mutation, active};
+use crate::plan::{Fingerprint, Fingerprinter, Moment};
+
+/// What is to be known of a record the CMDB holds, once it was read: a page of these takes a tenth
+/// of the memory of its records.
+#[derive(Debug)]
+pub struct SeenRecord {
+    keys: Keys,
+    fingerprint: Fingerprint,
+}
+
+impl SeenRecord {
+    /// What is to be known of that record.
+    pub fn of(record: &PodRecord, prints: &Fingerprinter) -> Self {
+        let keys = Keys::new(&record.uuid, &record.namespace, &record.name, "");
+        Self { keys, fingerprint: prints.of(record) }
+    }
+
+    fn uuid(&self) -> &str {
+        self.keys.part(0)
+    }
+
+    fn namespace(&self) -> &str {
+        self.keys.part(1)
+    }
+
+    fn name(&self) -> &str {
+        self.keys.part(2)
+    }
+}
 
 impl Ledger {
     /// A full sync begins.
@@ -14,12 +42,18 @@ impl Ledger {
 
     /// The CMDB listing holds this record.
     pub fn stored(&mut self, record: &PodRecord) {
-        let fingerprint = self.prints.of(record);
+        let seen = SeenRecord::of(record, &self.prints);
+        self.seen(&seen);
+    }
+
+    /// The same, for a record that is gone already.
+    pub fn seen(&mut self, seen: &SeenRecord) {
+        let fingerprint = seen.fingerprint;
         let generation = self.generation;
-        let slot = match self.index.by_uuid(&record.uuid) {
+        let slot = match self.index.by_uuid(seen.uuid()) {
             Some(slot) => slot,
             None => {
-                let entry = Entry::new(&record.uuid, &record.namespace, &record.name, "", Acked::Absent);
+                let entry = Entry::new(seen.uuid(), seen.namespace(), seen.name(), "", Acked::Absent);
                 self.insert(entry)
             }
         };

@@ -19,6 +19,7 @@ mod report;
 mod tests;
 
 pub use entry::{Acked, Failing, Refusal};
+pub use full_sync::SeenRecord;
 pub use report::{Counts, Standing, Trouble};
 
 use super::{Fingerprint, Fingerprinter, Moment};
