@@ -15,6 +15,8 @@
 
 #![allow(clippy::expect_used)] // a measurement that cannot begin has nothing to say
 
+#[path = "../micro/cases.rs"]
+mod cases;
 mod cmdb;
 mod document;
 mod events;
@@ -33,7 +35,7 @@ use std::process::ExitCode;
 /// A scenario: its name and what it finds, in a shorter form if asked.
 type Scenario = (&'static str, fn(bool) -> Vec<Section>);
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     ("ledger", |_| vec![parts::ledger()]),
     ("binary", |_| vec![parts::binary()]),
     ("control", |short| vec![writers::control(short)]),
@@ -42,6 +44,7 @@ const SCENARIOS: [Scenario; 8] = [
     ("clusters", |short| vec![first_sync::many_clusters(short)]),
     ("events", events::one_cluster),
     ("listing", |short| vec![parts::listing(short)]),
+    ("smallest", |_| vec![parts::smallest()]),
 ];
 
 fn main() -> ExitCode {

@@ -1,5 +1,6 @@
 //! Parts of the program inside this process: reading a listing, what the ledger takes, the binary.
 
+use super::cases;
 use super::document::{Pod, Templates, cluster_id, converter};
 use super::program::program;
 use super::report::Reach::{AtLeast, AtMost, Told};
@@ -72,6 +73,27 @@ fn read_all(client: &Client, pods: u32) -> Duration {
     while listing.next_page(&mut on_document).expect("a page").is_some() {}
     assert_eq!(seen, pods);
     thread_time() - before
+}
+
+/// What is done for each pod or byte, each by itself; `cargo bench --bench micro` knows their spread.
+pub fn smallest() -> Section {
+    const ROUNDS: u32 = 200;
+    let time = |case: &mut cases::Case| {
+        let before = thread_time();
+        (0..ROUNDS).for_each(|_| case());
+        (thread_time() - before) / ROUNDS
+    };
+    let figure = |(name, case): cases::Named| {
+        let mut case = case();
+        // The best of some: whatever else runs only adds.
+        let best = (0..50).map(|_| time(&mut case)).min().unwrap_or_default();
+        Figure::new(name, best.as_secs_f64() * 1e6, "µs", Told)
+    };
+    Section {
+        title: "Smallest parts: eight events of 6 KB split, one converted, its record hashed, compared"
+            .to_owned(),
+        figures: cases::ALL.map(figure).into(),
+    }
 }
 
 fn thread_time() -> Duration {
