@@ -101,7 +101,7 @@ impl Extent {
                 self.escaped = false;
                 at += 1;
             }
-            match memchr::memchr2(b'"', b'\\', &bytes[at..]) {
+            match quote_or_backslash(&bytes[at..]) {
                 None => return bytes.len(),
                 Some(found) if bytes[at + found] == b'"' => {
                     self.in_string = false;
@@ -114,6 +114,32 @@ impl Extent {
             }
         }
     }
+}
+
+/// Where the first quote or backslash is. Most strings are short: the first bytes are looked at right
+/// here, eight at a time, before a search that is made for long ones is called.
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const NEAR: usize = 3;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().take(NEAR).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zero_bytes(word ^ repeated(b'"')) | zero_bytes(word ^ repeated(b'\\'));
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let near = words.len().min(NEAR) * 8;
+    memchr::memchr2(b'"', b'\\', &bytes[near..]).map(|found| near + found)
+}
+
+/// Eight times that byte.
+const fn repeated(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// The high bit of each byte that is zero; above the first such byte others may be set as well.
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(repeated(1)) & !word & repeated(0x80)
 }
 
 fn bare_end(bytes: &[u8]) -> (usize, bool) {
@@ -277,6 +303,22 @@ mod tests {
     fn brackets_and_quotes_inside_strings_mean_nothing() {
         check(r#"{"a":"}"}{"b":"\"}"}"#, &[r#"{"a":"}"}"#, r#"{"b":"\"}"}"#]);
         check(r#"{"a":"\\"}{"b":"\\\"{"}"#, &[r#"{"a":"\\"}"#, r#"{"b":"\\\"{"}"#]);
+    }
+
+    #[test]
+    fn the_first_quote_or_backslash_is_found_wherever_it_is() {
+        for length in 0..60 {
+            let plain = vec![b'#'; length];
+            assert_eq!(quote_or_backslash(&plain), None, "{length}");
+            for at in 0..length {
+                for (first, second) in [(b'"', b'\\'), (b'\\', b'"'), (b'"', b'!'), (b'"', b'#')] {
+                    let mut text = plain.clone();
+                    text[at] = first;
+                    text.extend([second, first]);
+                    assert_eq!(quote_or_backslash(&text), Some(at), "{first} at {at} of {length}");
+                }
+            }
+        }
     }
 
     #[test]
