@@ -120,6 +120,13 @@ fn a_missing_file_is_named_with_where_it_was_looked_for() {
 }
 
 #[test]
+fn without_a_file_the_way_to_name_one_is_told() {
+    let output = Bench::new("").run(&[]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && text.contains("name it with -f FILE"), "{text}");
+}
+
+#[test]
 fn commands_refuse_a_bad_configuration_with_exit_2() {
     let bench = Bench::new("{}");
     for arguments in [&["-f", "c.json"][..], &["run", "-f", "c.json"], &["-f", "c.json", "container-server"]]

@@ -230,7 +230,13 @@ fn load<T>(
     }
     reading.environment(&sources.environment);
     reading.flags(&sources.flags);
-    judge(reading, &sources.environment, check)
+    judge(reading, &sources.environment, check).map_err(|mut problems| {
+        if sources.file.is_none() {
+            let hint = "no configuration file was given: name it with -f FILE (only `sandbox` needs none)";
+            problems.0.push(Problem::whole(hint));
+        }
+        problems
+    })
 }
 
 fn from_json<T>(

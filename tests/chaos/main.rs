@@ -18,6 +18,8 @@ mod growth;
 mod partition;
 #[path = "../fleet/processes.rs"]
 mod processes;
+#[path = "../common/secrets.rs"]
+mod secrets;
 mod storm;
 mod witness;
 #[path = "../world/mod.rs"]

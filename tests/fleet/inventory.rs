@@ -35,7 +35,7 @@ fn a_changed_business_is_cleaned_and_a_cluster_that_left_stops_and_is_shown() {
     let server = paas.serve(listen()).unwrap();
     tell(&paas, &[(moves, 2), (leaves, 2), (stays, 2)]);
     let keys = json!({"task_manager_type": "paas", "paas_addr": server.url(),
-        "paas_access_token": "token", "cluster_pull_interval": 10});
+        "paas_access_token": "t0ken-paas", "cluster_pull_interval": 10});
     for _ in 0..2 {
         fleet.add(&own_address(), &[], &keys);
     }
@@ -68,11 +68,11 @@ fn a_changed_business_is_cleaned_and_a_cluster_that_left_stops_and_is_shown() {
 #[test]
 fn bcs_storage_is_found_by_those_who_may_where_it_is_registered_beside_a_dead_one_and_where_it_moves_to() {
     let mut fleet = Fleet::new(ZooKeepers::single(), 2);
-    let author = Author::signed_in(&fleet.zookeepers, "bcs", "secret");
+    let author = Author::signed_in(&fleet.zookeepers, "bcs", "s3cret-zk");
     let dead = listen().local_addr().unwrap();
     register(&author, "0000000001", dead);
     register(&author, "0000000002", fleet.world.storage_addr());
-    let keys = json!({"storage_addrs": [], "zk_user": "bcs", "zk_password": "secret"});
+    let keys = json!({"storage_addrs": [], "zk_user": "bcs", "zk_password": "s3cret-zk"});
     fleet.add(&own_address(), &[], &keys);
     fleet.wait_equal(PATIENCE);
 

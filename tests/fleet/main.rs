@@ -23,6 +23,8 @@ mod outages;
 mod partition;
 mod pauses;
 mod processes;
+#[path = "../common/secrets.rs"]
+mod secrets;
 mod warnings;
 #[path = "../world/mod.rs"]
 mod world;

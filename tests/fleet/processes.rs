@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Each test program uses its own part.
 
 use crate::churn;
+use crate::secrets;
 use crate::world::{ClusterSetup, World};
 use crate::zookeeper::{ZooKeepers, own_address};
 use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, Request};
@@ -347,5 +348,6 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.kill();
+        secrets::check_file(&self.log);
     }
 }

@@ -72,7 +72,7 @@ fn versions_and_clocks_that_differ_are_told_until_they_agree() {
 #[test]
 fn nodes_of_another_owner_shut_an_instance_out_and_it_says_whose_user_it_must_be() {
     let mut fleet = Fleet::new(ZooKeepers::single(), 1);
-    Author::signed_in(&fleet.zookeepers, "somebody", "else").write(layout::CLUSTERS, "");
+    Author::signed_in(&fleet.zookeepers, "somebody", "s3cret-zk").write(layout::CLUSTERS, "");
     fleet.add(&own_address(), &[], &json!({}));
     let words = ["not permitted", "zk_user and zk_password must be those of the node's creator"];
     wait_problem(&fleet, 0, "coordination", &words);
@@ -81,7 +81,7 @@ fn nodes_of_another_owner_shut_an_instance_out_and_it_says_whose_user_it_must_be
     assert!(readiness["problems"].to_string().contains("not permitted"), "{readiness}");
     assert_eq!(fleet.instances[0].log().matches("not permitted").count(), 1, "it is told once");
 
-    let keys = json!({"zk_user": "somebody", "zk_password": "else"});
+    let keys = json!({"zk_user": "somebody", "zk_password": "s3cret-zk"});
     fleet.add(&own_address(), &[], &keys);
     fleet.wait("whoever has the password works", PATIENCE, |fleet| fleet.is_shared_by(&[1]));
     assert_eq!(problem(&fleet, 1, "coordination"), None);

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // Each test file uses its own part.
 
+#[path = "../common/secrets.rs"]
+mod secrets;
+
 use crate::world::{PATIENCE, World, wait_until};
 use bcs_bkcmdb_synchronizer::config::TlsFiles;
 use bcs_bkcmdb_synchronizer::http::{Client, HttpError, Method, Options, Request, tls};
@@ -123,5 +126,6 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        secrets::check_file(&self.path("log"));
     }
 }
