@@ -69,12 +69,22 @@ pub enum Mutation {
     EvictUnread,
     /// A pod that lost its host is taken for one that never had any.
     ForgetHost,
+    /// A kept host is taken to be the one that was held when the write was decided.
+    HostOfTheDecision,
+    /// What a listing showed while a record was written is forgotten.
+    TrustOverlappedWrite,
+    /// A refusal counts although a newer version is wanted by then.
+    RefuseOvertaken,
+    /// A refused record is left as it is whoever changes it.
+    KeepMovedRefusal,
+    /// A record whose name the listing shows with another uid counts as missing.
+    HoldBackSuperseded,
 }
 
 impl Mutation {
     /// All of them.
     #[cfg(feature = "mutations")]
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 36] = [
         Self::SuppressAgainstAcked,
         Self::TrustOvertakenRead,
         Self::NoRecheck,
@@ -106,6 +116,11 @@ impl Mutation {
         Self::HideShortened,
         Self::EvictUnread,
         Self::ForgetHost,
+        Self::HostOfTheDecision,
+        Self::TrustOverlappedWrite,
+        Self::RefuseOvertaken,
+        Self::KeepMovedRefusal,
+        Self::HoldBackSuperseded,
     ];
 }
 

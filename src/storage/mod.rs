@@ -5,6 +5,7 @@
 
 mod addresses;
 mod client;
+mod events;
 mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -17,10 +18,11 @@ mod wire;
 
 pub use addresses::{Addresses, StaticAddresses};
 pub use client::Client;
+pub use events::{EventReader, WatchEvent};
 pub use framing::{Splitter, TooLarge, VALUE_LIMIT};
 pub use listing::Listing;
 pub use stopper::WatchStopper;
-pub use watch::{WatchEvent, WatchStream};
+pub use watch::WatchStream;
 
 use std::time::Duration;
 

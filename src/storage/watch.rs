@@ -4,7 +4,7 @@
 //! everybody. There is no resume; who opens a stream lists the cluster afterwards.
 
 use super::client::{expect_ok, segment};
-use super::{Client, EventKind, Splitter, StorageError, WatchStopper, wire};
+use super::{Client, EventReader, StorageError, WatchEvent, WatchStopper};
 use crate::config::BaseUrl;
 use crate::http::{self, HttpError, Method, Request};
 use crate::model::ClusterKind;
@@ -13,29 +13,12 @@ use std::sync::Arc;
 
 /// All events of all namespaces, for ever.
 const SUBSCRIPTION: &[u8] = br#"{"selfOnly":false,"maxEvents":0,"timeout":0,"mustDiff":""}"#;
-/// Bytes taken from the connection at a time; there is one such buffer per cluster.
-const READ_SIZE: usize = 16 * 1024;
-
-/// One event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchEvent<'a> {
-    /// What it claims to be.
-    pub kind: EventKind,
-    /// The storage document, as raw JSON; the old generation's deletes hold `_id` only.
-    pub value: Option<&'a [u8]>,
-    /// Why it makes no sense, if the kind is [`EventKind::Malformed`].
-    pub problem: Option<String>,
-}
-
 /// A stream that is connected.
 pub struct WatchStream {
     address: String,
     peer: String,
     body: Box<dyn Read + Send>,
-    buffer: Box<[u8]>,
-    at: usize,
-    filled: usize,
-    splitter: Splitter,
+    events: EventReader,
     ended: bool,
     stopper: WatchStopper,
     /// The connection ends with it.
@@ -101,10 +84,7 @@ impl Client {
             address: address.origin.clone(),
             peer: answer.peer,
             body: answer.body,
-            buffer: vec![0; READ_SIZE].into_boxed_slice(),
-            at: 0,
-            filled: 0,
-            splitter: Splitter::default(),
+            events: EventReader::default(),
             ended: false,
             stopper: stopper.clone(),
             _http: http,
@@ -120,24 +100,16 @@ impl WatchStream {
     /// (a broken connection, `watch_idle_timeout` without a byte, a stop) ends it.
     #[allow(clippy::should_implement_trait)] // an iterator cannot lend its items
     pub fn next(&mut self) -> Result<Option<WatchEvent<'_>>, StorageError> {
-        if self.ended || !self.read_value()? {
-            self.ended = true;
+        if self.ended {
             return Ok(None);
         }
-        let parsed = match self.splitter.value() {
-            Ok(bytes) => wire::parse_event(bytes),
-            Err(too_large) => Err(too_large.to_string()),
-        };
-        Ok(match parsed {
-            Ok((EventKind::Break, _)) => {
-                self.ended = true;
-                None
-            }
-            Ok((kind, value)) => Some(WatchEvent { kind, value, problem: None }),
-            Err(problem) => {
-                Some(WatchEvent { kind: EventKind::Malformed, value: None, problem: Some(problem) })
-            }
-        })
+        let event = self.events.next(&mut self.body);
+        self.ended = !matches!(event, Ok(Some(_)));
+        if self.stopper.is_stopped() || self.client.is_stopped() {
+            self.ended = true;
+            return Err(StorageError::Stopped);
+        }
+        event.map_err(|error| HttpError::reading(&self.peer, &error).into())
     }
 
     /// The address it comes from.
@@ -148,33 +120,5 @@ impl WatchStream {
     /// What ends the stream from another thread.
     pub fn stopper(&self) -> WatchStopper {
         self.stopper.clone()
-    }
-
-    /// Reads up to the end of a value; `false` at the end of the stream.
-    fn read_value(&mut self) -> Result<bool, StorageError> {
-        loop {
-            let (taken, complete) = self.splitter.feed(&self.buffer[self.at..self.filled]);
-            self.at += taken;
-            if complete {
-                return Ok(true);
-            }
-            if self.at < self.filled {
-                continue;
-            }
-            self.at = 0;
-            self.filled = 0;
-            match self.body.read(&mut self.buffer) {
-                _ if self.stopper.is_stopped() || self.client.is_stopped() => {
-                    self.ended = true;
-                    return Err(StorageError::Stopped);
-                }
-                Ok(0) => return Ok(false),
-                Ok(read) => self.filled = read,
-                Err(error) => {
-                    self.ended = true;
-                    return Err(HttpError::reading(&self.peer, &error).into());
-                }
-            }
-        }
     }
 }

@@ -298,7 +298,6 @@ impl<'a> SenderShard<'a> {
     fn react_to(&mut self, effect: Effect) {
         let shared = self.shared;
         match effect {
-            Effect::Hint(order) => shared.push_hint(order),
             Effect::ListingMissed => {
                 shared.schedule.lock().listing_missed(shared.clock.now());
                 shared.sync_wake.wake();

@@ -52,13 +52,14 @@ impl Lane {
                 job.wanted = None;
                 let decision = ledger.observe(*pod, Source::Read, received, now);
                 for order in decision.orders {
-                    match order.kind {
-                        OrderKind::Write(desired) if order.uuid == uuid => job.wanted = Some(desired),
-                        _ => effects.push(Effect::Hint(order)),
+                    if let OrderKind::Write(desired) = order.kind {
+                        job.wanted = Some(desired);
                     }
                 }
                 if job.wanted.is_none() {
                     job.give_up_write();
+                    // Whether there is a record decides what becomes of a pod without a host.
+                    job.read_back |= ledger.acked(uuid) == Acked::Unknown;
                 }
             }
             PointRead::Pod(pod) => {
@@ -185,7 +186,9 @@ impl Lane {
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let Some(wanted) = &job.wanted else { return Vec::new() };
         let received = wanted.received;
-        let whole = created || wanted.is_whole_with(fields, ledger.acked(uuid));
+        let whole = created
+            || wanted.is_whole_with(fields, ledger.acked(uuid))
+            || active(Mutation::TrustOverlappedWrite);
         let over = match whole {
             true => ledger.written(uuid, wanted.fingerprint, wanted.keeps_host),
             false => {

@@ -174,8 +174,6 @@ pub enum Failure {
 /// What an answer leads to outside the lane.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Something else about this uuid must be verified by its own shard.
-    Hint(Order),
     /// A point read found what a complete listing missed.
     ListingMissed,
     /// A pod whose delete no event told is gone.

@@ -141,8 +141,8 @@ impl Lane {
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let wanted = job.wanted.take();
         job.give_up_write();
-        let Some(wanted) = wanted.filter(|wanted| ledger.desired(uuid) == Some(wanted.fingerprint.total))
-        else {
+        let is_due = |total| ledger.desired(uuid) == Some(total) || active(Mutation::RefuseOvertaken);
+        let Some(wanted) = wanted.filter(|wanted| is_due(wanted.fingerprint.total)) else {
             // A newer version is on its way: what the CMDB says of this one is of no interest.
             self.resume(uuid);
             return vec![Effect::Answered];

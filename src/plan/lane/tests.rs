@@ -340,6 +340,26 @@ fn a_record_a_listing_showed_changed_while_it_was_updated_is_read_back() {
 }
 
 #[test]
+fn a_pod_without_a_host_whose_record_is_in_doubt_keeps_that_record() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    desk.sees(pod("a", 2, "S2"), Source::Event);
+    desk.expect("update a: bk_pod_status");
+    desk.ledger.begin_full_sync();
+    desk.updated("a", &[Field::Status], Ok(()));
+    desk.ledger.stored(&pod("a", 1, "S1").record);
+    desk.ledger.end_stored();
+    desk.sees(homeless(pod("a", 3, "S3")), Source::Listing);
+    desk.expect("read web-0 for a");
+    desk.found_pod("a", homeless(pod("a", 3, "S3")));
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 2, "S2")));
+    desk.expect("read web-0 for a");
+    desk.found_pod("a", homeless(pod("a", 3, "S3")));
+    desk.expect("update a: bk_pod_status");
+}
+
+#[test]
 fn an_update_of_a_record_that_is_gone_asks_the_storage_first() {
     for alive in [true, false] {
         let mut desk = Desk::new();

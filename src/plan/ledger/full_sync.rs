@@ -60,7 +60,9 @@ impl Ledger {
         let Some(entry) = self.index.get_mut(slot) else { return };
         if entry.written == generation && !active(Mutation::ListingOverwritesAcked) {
             // Either it was read before that write, or somebody else changed what was not sent in it.
-            if matches!(entry.acked, Acked::Present(held) if !held.difference(&fingerprint).is_empty()) {
+            let differs =
+                matches!(entry.acked, Acked::Present(held) if !held.difference(&fingerprint).is_empty());
+            if differs && !active(Mutation::TrustOverlappedWrite) {
                 entry.acked = Acked::Unknown;
             }
             return;
@@ -113,7 +115,7 @@ impl Ledger {
     /// that may lack what is there: read at once, whatever else is missing.
     fn superseded(&mut self) -> Vec<Order> {
         let generation = self.generation;
-        let unlisted = |entry: &Entry| entry.listed != generation;
+        let unlisted = |entry: &Entry| entry.listed != generation && !active(Mutation::HoldBackSuperseded);
         let heir_is_listed = |slot: u32, entry: &Entry| {
             let heir = self.index.by_name(entry.namespace(), entry.name()).filter(|heir| *heir != slot);
             heir.and_then(|heir| self.index.get(heir)).is_some_and(|heir| !unlisted(heir))

@@ -45,7 +45,9 @@ impl Ledger {
         let held = match self.acked(uuid) {
             // The host that was wanted is the one that was held when that was decided, perhaps before
             // another write.
-            Acked::Present(held) if keeps_host => fingerprint.keeping(&held, Field::HostInnerIp),
+            Acked::Present(held) if keeps_host && !active(Mutation::HostOfTheDecision) => {
+                fingerprint.keeping(&held, Field::HostInnerIp)
+            }
             _ => fingerprint,
         };
         self.learn(uuid, Acked::Present(held));

@@ -69,7 +69,6 @@ impl Ledger {
         received: Option<Moment>,
         now: Moment,
     ) -> Decision {
-        let mut orders = Vec::new();
         let record = &pod.record;
         let known = self.index.by_uuid(&record.uuid);
         let holder = self.index.by_name(&record.namespace, &record.name).filter(|slot| known != Some(*slot));
@@ -91,22 +90,19 @@ impl Ledger {
                     }
                     return self.verify(holder, false);
                 }
-                Source::Read if !dead => {
-                    self.doom_slot(holder);
-                    orders.extend(self.verify(holder, false).orders);
-                }
+                // Whatever made this pod known beside the other had the other one read too, or its record
+                // is gone: a name is recorded once.
+                Source::Read if !dead => self.doom_slot(holder),
                 _ => {}
             }
         }
         let slot = self.entry_of(&pod);
         let repeated = self.index.get(slot).is_some_and(|entry| entry.listed == self.generation);
         if let Some(verdict) = self.contradiction(slot, &pod, source) {
-            let mut decision = match verdict {
+            return match verdict {
                 Verdict::Verify => self.verify(slot, false),
                 other => Decision::of(other),
             };
-            decision.orders.extend(orders);
-            return decision;
         }
         let before = self.index.get(slot).map(|entry| (entry.life, entry.version, entry.desired));
         let version = pod.version;
@@ -118,6 +114,7 @@ impl Ledger {
             Source::Read => true,
         };
         let (verdict, desired) = self.weigh(slot, &mut pod, source, resend, now);
+        let mut orders = Vec::new();
         if let Some(fingerprint) = desired {
             let ObservedPod { record, scheduled, .. } = pod;
             orders.push(Order {
