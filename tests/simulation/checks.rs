@@ -60,6 +60,12 @@ pub struct Oracle {
     /// Uuids whose record somebody else, or a write without an answer, may have changed.
     doubtful: BTreeSet<String>,
     refused: BTreeMap<String, Refused>,
+    /// Uuids whose record was gone when it should be updated: not created again without a look.
+    vanished: BTreeSet<String>,
+    /// Uuids the last complete listing missed, of which the ledger knew nothing.
+    unheard: BTreeSet<String>,
+    /// A point read found what a listing missed, and no listing has been complete since.
+    relist_owed: bool,
     /// Deletes that are held back, and since when.
     held: BTreeMap<String, Moment>,
     approved: bool,
@@ -88,6 +94,8 @@ impl Oracle {
     /// The synchronizer forgot everything.
     pub fn restarted(&mut self) {
         self.refused.clear();
+        self.vanished.clear();
+        self.relist_owed = false;
         self.held.clear();
         self.approved = false;
     }
@@ -99,6 +107,9 @@ impl Oracle {
             PointRead::Pod(pod) => Some(pod.record.uuid.as_str()),
             PointRead::Unusable(_) | PointRead::Failed(_) => return,
         };
+        if let Some(found) = found {
+            self.vanished.remove(found);
+        }
         let has_name = |record: &PodRecord| record.name == name;
         let ever = storage.history.iter().filter(|(_, records)| records.first().is_some_and(has_name));
         let gone = ever.map(|(uuid, _)| uuid).filter(|uuid| Some(uuid.as_str()) != found);
@@ -127,6 +138,10 @@ impl Oracle {
                 return violation(1, format!("{} is written without a host", record.uuid));
             }
             self.check_order(record, storage)?;
+            if matches!(write, Write::Create(_)) && self.vanished.contains(&record.uuid) {
+                let uuid = &record.uuid;
+                return violation(1, format!("{uuid} vanished, and is created again without a look"));
+            }
         }
         match (write, step) {
             // Nobody can tell how a record with a kept host looks as a whole: then all is sent.
@@ -224,6 +239,9 @@ impl Oracle {
             match result {
                 Ok(()) => self.acknowledged(record, storage),
                 Err(Failure::Refused { .. }) => self.check_refused(record, now, storage)?,
+                Err(Failure::NotFound) => {
+                    self.vanished.insert(record.uuid.clone());
+                }
                 Err(_) => {}
             }
         }
@@ -259,7 +277,8 @@ impl Oracle {
     }
 
     /// Rule 7: what is refused is shown.
-    pub fn check_effects(&self, effects: &[Effect], core: &Core) -> Result<(), Violation> {
+    pub fn check_effects(&mut self, effects: &[Effect], core: &Core) -> Result<(), Violation> {
+        self.relist_owed |= effects.contains(&Effect::ListingMissed);
         for effect in effects {
             if let Effect::Refused { uuid, .. } = effect
                 && !core.ledger.is_refused(uuid)
@@ -280,6 +299,12 @@ impl Oracle {
         self.listed.extend([pod.record.uuid.clone(), pod.record.name.clone()]);
     }
 
+    /// Whether nobody could know of this pod: no event told of it, and the last listing missed it
+    /// (protocol.md 1.1). Where a listing is known to miss pods, another one is owed.
+    pub fn is_unheard_of(&self, uuid: &str, core: &Core) -> bool {
+        !self.relist_owed && self.unheard.contains(uuid) && core.ledger.name_of(uuid).is_none()
+    }
+
     /// The operator looked at what is held back, and agrees.
     pub fn approved(&mut self) {
         self.approved = !self.held.is_empty();
@@ -298,6 +323,10 @@ impl Oracle {
         storage: &Storage,
         cmdb: &Cmdb,
     ) -> Result<(), Violation> {
+        let uuids = storage.living().map(|pod| &pod.record.uuid);
+        let unheard = |uuid: &&String| !self.listed.contains(*uuid) && core.ledger.name_of(uuid).is_none();
+        self.unheard = uuids.filter(unheard).cloned().collect();
+        self.relist_owed = false;
         let recorded = |uuid: &String| core.ledger.acked(uuid) != Acked::Absent;
         let of_kind = |claim: bool| {
             let orders = lacking.orders.iter();

@@ -35,6 +35,8 @@ const SUBSCRIBED_AFTER: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub queue: usize,
+    /// Records of waiting jobs a lane keeps.
+    pub parked_records: usize,
     pub deletes: bool,
     pub guard: GuardSettings,
     pub broken: Option<Broken>,
@@ -76,8 +78,12 @@ impl Shard {
 pub enum Stage {
     Flush,
     Cmdb(Vec<Vec<PodRecord>>),
-    /// Names to list, and a page that is read but not compared yet.
-    Storage(Vec<String>, Option<Vec<ObservedPod>>),
+    /// Names to list, and a page that is not compared yet, after how many of them it was read.
+    Storage {
+        names: Vec<String>,
+        page: Vec<ObservedPod>,
+        read: usize,
+    },
 }
 
 pub struct FullSync {
@@ -112,7 +118,12 @@ impl Core {
     pub fn new(now: Moment, seed: u64, settings: Settings, modules: Placement) -> Self {
         let deletes =
             settings.deletes || settings.broken.is_some_and(|broken| broken.is(Misuse::IgnoreUpsertOnly));
-        let lanes = LaneSettings { batch: 3, recheck_after: RECHECK, parked_records: 2, deletes };
+        let lanes = LaneSettings {
+            batch: 3,
+            recheck_after: RECHECK,
+            parked_records: settings.parked_records,
+            deletes,
+        };
         let lane = |n| Lane::new(lanes, seed ^ n);
         let mut schedule = Schedule::new(TIMES, seed);
         schedule.taken_over(now);
@@ -334,7 +345,6 @@ impl Core {
         }
         for effect in &effects {
             match effect {
-                Effect::Hint(order) if !self.broke(Misuse::DropHints) => self.push_hint(order.clone()),
                 Effect::ListingMissed if !self.broke(Misuse::IgnoreMissedListing) => {
                     self.schedule.listing_missed(self.now);
                 }

@@ -2,16 +2,15 @@
 //! must become equal.
 
 use super::chance::{Case, Chance, WILD};
-use super::checks::{Oracle, Violation, dead_uuid, violation};
-use super::cmdb::{Cmdb, Held, OLD_BIZ, OUR_BIZ, Write, Written};
-use super::core::{Answer, Core, INTERVAL, LANES, RECHECK, Settings, Stage};
+use super::checks::{Oracle, Violation, violation};
+use super::cmdb::Cmdb;
+use super::core::{Core, INTERVAL, Stage};
+use super::kind::{self, Kind};
 use super::mutations::{Broken, Misuse};
-use super::placement::{Placement, fit};
+use super::placement::Placement;
 use super::storage::{Generation, Storage};
-use bcs_bkcmdb_synchronizer::model::{Field, Observation, PodRecord};
-use bcs_bkcmdb_synchronizer::plan::{
-    Cause, Effect, Failure, FieldSet, GuardSettings, Moment, Outcome, PointRead, Step,
-};
+use super::trace;
+use bcs_bkcmdb_synchronizer::plan::{Cause, Moment, Step};
 use std::time::Duration;
 
 /// The wild steps come in so many rounds, each followed by a rest: or the next fault would make good
@@ -54,46 +53,8 @@ pub enum Action {
     LosePermission,
     Drift,
     Approve,
-}
-
-/// What kind of run it is.
-#[derive(Clone, Copy, Debug)]
-struct Kind {
-    /// Whether anything happens that a full sync follows: without, events alone must do.
-    interrupted: bool,
-    /// Whether things happen that only a full sync can find.
-    lossy: bool,
-    slow: Slow,
-}
-
-/// Which part is slow in a run: every one of them lets others overtake it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slow {
-    Nothing,
-    Watch,
-    Gate,
-    Requests,
-    Answers,
-    FullSync,
-}
-
-impl Slow {
-    const ALL: [Self; 6] =
-        [Self::Nothing, Self::Watch, Self::Gate, Self::Requests, Self::Answers, Self::FullSync];
-
-    /// Whether the action is one of the slow ones.
-    fn takes(self, action: Action) -> bool {
-        match action {
-            Action::MakeEvent | Action::Deliver => self == Self::Watch,
-            Action::Gate => self == Self::Gate,
-            Action::CarryOut(_) => self == Self::Requests,
-            Action::Answer(_) => self == Self::Answers,
-            Action::FullSync => self == Self::FullSync,
-            // A write without an answer may land until the last moment.
-            Action::Land => true,
-            _ => false,
-        }
-    }
+    Sync,
+    Rush,
 }
 
 pub struct Run {
@@ -103,15 +64,15 @@ pub struct Run {
     pub cmdb: Cmdb,
     pub oracle: Oracle,
     case: Case,
-    kind: Kind,
-    outage: bool,
+    pub kind: Kind,
+    pub outage: bool,
     quiet_steps: u32,
     /// When the next stream opens, and when the one that is open subscribes.
-    open_at: Option<Moment>,
-    subscribe_at: Option<Moment>,
+    pub open_at: Option<Moment>,
+    pub subscribe_at: Option<Moment>,
     /// Watch streams given up because they were mute.
     pub renewals: u32,
-    wild: bool,
+    pub wild: bool,
     /// What happened, if anybody wants to know.
     pub trace: Option<Vec<String>>,
 }
@@ -121,17 +82,11 @@ impl Run {
         let mut chance = Chance::new(case.seed);
         let rng = &mut chance.rng;
         let generation = [Generation::Old, Generation::New][rng.usize(..2)];
-        let storage = Storage::new(generation, rng.u8(..4) > 0);
-        let cmdb = Cmdb::new(rng.bool());
-        let guard = if rng.u8(..4) == 0 {
-            GuardSettings { percent: 30, min: 1, interval: INTERVAL }
-        } else {
-            GuardSettings { percent: 100, min: 0, interval: INTERVAL }
-        };
-        let settings = Settings { queue: [2, 100][rng.usize(..2)], deletes: rng.u8(..8) > 0, guard, broken };
-        let kind =
-            Kind { interrupted: rng.u8(..3) > 0, lossy: rng.u8(..4) == 0, slow: Slow::ALL[rng.usize(..6)] };
+        let mut storage = Storage::new(generation, rng.u8(..4) > 0, kind::names(rng));
+        let mut cmdb = Cmdb::new(rng.bool());
+        let (settings, kind) = (kind::settings(broken, rng), Kind::of(rng));
         let modules = Placement { modules: cmdb.modules.clone(), text_limit: rng.bool() };
+        kind::furnish(&mut storage, &mut cmdb, rng);
         let core = Core::new(Moment::ZERO, case.seed, settings, modules);
         let mut run = Self {
             chance,
@@ -149,40 +104,9 @@ impl Run {
             wild: true,
             trace: trace.then(Vec::new),
         };
-        run.furnish();
         run.open();
         run.note(|run| format!("{kind:?} {generation:?} {:?}", run.core.settings));
         run
-    }
-
-    /// What is there before the start: pods, records of dead ones, of a previous business and of
-    /// another cluster.
-    fn furnish(&mut self) {
-        let rng = &mut self.chance.rng;
-        for _ in 0..rng.usize(..12) {
-            self.storage.change(rng);
-        }
-        let mut held: Vec<Held> = Vec::new();
-        for pod in self.storage.living() {
-            let Some(mut record) = fit(&pod.record, &self.cmdb.modules) else { continue };
-            if record.text(Field::HostInnerIp).is_empty() {
-                record.set_text(Field::HostInnerIp, "10.0.0.3");
-            }
-            match rng.u8(..6) {
-                0 => held.push(Held { record, biz: OUR_BIZ, ours: true }),
-                1 => held.push(Held { record, biz: OLD_BIZ, ours: true }),
-                2 => held.push(Held { record, biz: OUR_BIZ, ours: false }),
-                3 => {
-                    record.uuid = dead_uuid(&record.name);
-                    let biz = if rng.bool() { OUR_BIZ } else { OLD_BIZ };
-                    held.push(Held { record, biz, ours: true });
-                }
-                _ => {}
-            }
-        }
-        for held in held {
-            self.cmdb.records.insert(held.record.uuid.clone(), held);
-        }
     }
 
     /// The whole run; `Err` says what promise was broken.
@@ -295,7 +219,7 @@ impl Run {
 
     /// What happens to them in the wild part.
     fn afflictions(&mut self, actions: &mut Vec<(u64, Action)>) {
-        let Kind { interrupted, lossy, .. } = self.kind;
+        let Kind { interrupted, lossy, aimed, patchy, .. } = self.kind;
         let guarded = self.core.settings.guard.percent < 100;
         let rng = &mut self.chance.rng;
         let mut add = |key: u64, condition: bool, one_in: u8, action: Action| {
@@ -306,16 +230,18 @@ impl Run {
         add(31, true, 3, Action::Change);
         add(32, true, 60, Action::Burst);
         add(33, guarded, 60, Action::DeleteMany);
-        add(34, interrupted && self.core.connected, 40, Action::Break);
+        add(34, interrupted && self.core.connected, if patchy { 12 } else { 40 }, Action::Break);
         add(35, interrupted, 40, Action::Outage);
         add(36, interrupted, 150, Action::Restore);
         add(37, interrupted, 100, Action::Restart);
-        add(38, interrupted, 60, Action::Leap);
+        add(38, interrupted, if patchy { 15 } else { 60 }, Action::Leap);
         add(39, interrupted, 80, Action::ChangeModules);
         add(40, interrupted, 80, Action::LosePermission);
         add(41, lossy, 60, Action::Mute);
         add(42, lossy, 60, Action::Drift);
         add(43, self.core.guard.held_back() > 0, 30, Action::Approve);
+        add(45, true, 80, Action::Sync);
+        add(46, aimed, 4, Action::Rush);
         add(44, self.core.modules.modules != self.cmdb.modules, 10, Action::ReadTopology);
     }
 
@@ -334,10 +260,13 @@ impl Run {
                 };
                 self.time_passes(self.core.now + long);
             }
-            Action::Change => self.storage.change(&mut self.chance.rng),
+            Action::Change => {
+                let aim = self.aim();
+                self.storage.change(aim.as_deref(), &mut self.chance.rng);
+            }
             Action::Burst => {
                 for _ in 0..self.chance.rng.usize(5..15) {
-                    self.storage.change(&mut self.chance.rng);
+                    self.storage.change(None, &mut self.chance.rng);
                 }
             }
             Action::DeleteMany => self.storage.delete_many(&mut self.chance.rng),
@@ -345,7 +274,7 @@ impl Run {
                 let lost = self.kind.lossy && self.chance.fault(20);
                 self.storage.make_event(&mut self.chance.rng, lost);
             }
-            Action::Deliver => self.deliver(),
+            Action::Deliver => self.deliver()?,
             Action::Break => self.break_stream(),
             Action::Open => self.open(),
             Action::Subscribe => {
@@ -367,7 +296,7 @@ impl Run {
             Action::FullSync => self.full_sync()?,
             Action::Land => {
                 let landed = self.cmdb.land_one(&mut self.chance.rng);
-                self.note(|_| format!("  landed: {}", told(&landed)));
+                self.note(|_| format!("  landed: {}", trace::write(&landed)));
             }
             Action::Outage => self.outage = !self.outage,
             Action::Restore => {
@@ -383,6 +312,43 @@ impl Run {
             Action::LosePermission => self.lose_permission(),
             Action::Drift => self.drift(),
             Action::Approve => self.approve(),
+            Action::Rush => self.rush()?,
+            Action::Sync => self.core.schedule.request(Cause::Requested, self.core.now),
+        }
+        Ok(())
+    }
+
+    /// A pod something about which is on its way, in a run that is after those.
+    fn aim(&mut self) -> Option<String> {
+        if !self.kind.aimed || self.chance.rng.u8(..4) == 0 {
+            return None;
+        }
+        let core = &self.core;
+        let steps = core.shards.iter().filter_map(|shard| Some(&shard.flight.as_ref()?.0));
+        let asked = steps.filter_map(|step| Some(core.ledger.name_of(about(step)?)?.1.to_owned()));
+        let read = core.full_sync.iter().flat_map(|full_sync| match &full_sync.stage {
+            Stage::Storage { page, .. } => page.as_slice(),
+            _ => &[],
+        });
+        let names: Vec<String> = asked.chain(read.map(|pod| pod.record.name.clone())).collect();
+        self.chance.rng.choice(&names).cloned()
+    }
+
+    /// A change goes through to the gate at once, and overtakes whatever is on its way.
+    fn rush(&mut self) -> Result<(), Violation> {
+        let aim = self.aim();
+        self.storage.change(aim.as_deref(), &mut self.chance.rng);
+        while self.storage.has_changes() {
+            self.storage.make_event(&mut self.chance.rng, false);
+        }
+        // One that comes twice, or in part, may go on for ever.
+        for _ in 0..20 {
+            if self.storage.has_events() {
+                self.deliver()?;
+            }
+        }
+        if self.core.gate_is_free() {
+            self.core.gate_turn(usize::MAX);
         }
         Ok(())
     }
@@ -411,309 +377,18 @@ impl Run {
         self.time_passes(due.max(now));
         true
     }
-
-    // ---- the watch -------------------------------------------------------------------------
-
-    fn deliver(&mut self) {
-        let again = self.chance.fault(10);
-        let event = self.storage.deliver(&mut self.chance.rng, again);
-        self.note(|_| format!("  {}", told_event(&event)));
-        self.core.deliver(event);
-    }
-
-    fn break_stream(&mut self) {
-        self.storage.break_stream(&mut self.chance.rng);
-        self.core.connected = false;
-        self.subscribe_at = None;
-        self.open_at = Some(self.core.now + Duration::from_millis(self.chance.rng.u64(..5000)));
-    }
-
-    /// A new stream opens, perhaps at another address; it subscribes some time later.
-    fn open(&mut self) {
-        self.storage.open_stream();
-        self.storage.mute &= self.wild && self.chance.rng.u8(..4) == 0;
-        self.open_at = None;
-        self.core.stream_opened();
-        self.subscribe_at = Some(self.core.now + Duration::from_millis(self.chance.rng.u64(..5000)));
-    }
-
-    // ---- what befalls the synchronizer -----------------------------------------------------
-
-    /// All that is known is lost; writes on their way may still land, as late as any.
-    fn restart(&mut self) {
-        for shard in 0..LANES {
-            if let Some((step, None)) = &self.core.shards[shard].flight
-                && let Some(write) = self.core.write_of(shard, step)
-            {
-                self.oracle.doubt_all(&write);
-                match self.chance.rng.u8(..3) {
-                    0 => drop(self.cmdb.write(&write)),
-                    1 => self.cmdb.land_later(write, self.core.now + RECHECK),
-                    _ => {}
-                }
-            }
-        }
-        let modules = Placement { modules: self.cmdb.modules.clone(), ..self.core.modules.clone() };
-        self.core = Core::new(self.core.now, self.chance.rng.u64(..), self.core.settings, modules);
-        self.oracle.restarted();
-        self.break_stream();
-    }
-
-    /// For a while another instance wrote for this cluster.
-    fn lose_permission(&mut self) {
-        let placement = Placement { modules: self.cmdb.modules.clone(), ..self.core.modules.clone() };
-        for pod in self.storage.living() {
-            let wanted = fit(&placement.place(pod).record, &self.cmdb.modules);
-            let Some(held) = self.cmdb.records.get_mut(&pod.record.uuid).filter(|held| held.is_listed())
-            else {
-                continue;
-            };
-            let Some(mut wanted) = wanted.filter(|_| self.chance.rng.bool()) else { continue };
-            if wanted.text(Field::HostInnerIp).is_empty() {
-                wanted.set_text(Field::HostInnerIp, held.record.text(Field::HostInnerIp));
-            }
-            self.oracle.doubt(&pod.record.uuid);
-            // What it sent last may still be on its way.
-            match self.chance.rng.u8(..4) {
-                0 => {
-                    let late = Write::Update(Box::new(wanted), FieldSet::ALL);
-                    self.cmdb.land_later(late, self.core.now + RECHECK);
-                }
-                _ => held.record = wanted,
-            }
-        }
-        self.core.permission_was_lost();
-    }
-
-    /// Somebody changes the CMDB by hand.
-    fn drift(&mut self) {
-        let uuids: Vec<String> = self.cmdb.listed().map(|record| record.uuid.clone()).collect();
-        let Some(uuid) = self.chance.rng.choice(&uuids) else { return };
-        self.oracle.doubt(uuid);
-        if self.chance.rng.bool() {
-            self.cmdb.records.remove(uuid);
-        } else if let Some(held) = self.cmdb.records.get_mut(uuid) {
-            held.record.set_text(Field::Status, "Unknown");
-        }
-    }
-
-    // ---- requests --------------------------------------------------------------------------
-
-    fn carry_out(&mut self, shard: usize) -> Result<(), Violation> {
-        let Some((step, None)) = self.core.shards[shard].flight.take() else { return Ok(()) };
-        self.oracle.requests += 1;
-        let answer = match self.core.write_of(shard, &step) {
-            Some(write) => {
-                self.note(|_| format!("  {}", told(&write)));
-                self.oracle.check_write(&step, &write, &self.core, &self.storage, &self.cmdb)?;
-                let answer = self.answer_to(&write);
-                self.oracle.answered(&write, &answer, self.core.now, &self.storage)?;
-                Answer::Written(answer)
-            }
-            None => {
-                self.note(|_| format!("  {step:?}"));
-                self.answer_to_read(&step)
-            }
-        };
-        if let Answer::Written(Err(failure)) = &answer {
-            self.note(|_| format!("  failed: {failure}"));
-        }
-        self.core.shards[shard].flight = Some((step, Some(answer)));
-        Ok(())
-    }
-
-    fn broke(&self, misuse: Misuse) -> bool {
-        self.core.settings.broken.is_some_and(|broken| broken.is(misuse))
-    }
-
-    fn answer_to(&mut self, write: &Write) -> Written {
-        if self.outage {
-            return Err(Failure::Unreachable("connection refused".into()));
-        }
-        let done = |write: &Write| Ok(vec![Ok(()); write.records().len().max(1)]);
-        match self.chance.fault_of(7, 28) {
-            Some(0) => Err(Failure::Later { code: -1, message: "busy".into() }),
-            Some(1) if self.broke(Misuse::FencedIsDone) => done(write),
-            Some(1) => Err(Failure::Fenced("lost".into())),
-            Some(kind @ (2..=4 | 6)) => {
-                self.unanswered(write, kind);
-                match () {
-                    () if self.broke(Misuse::UnansweredIsDone) => done(write),
-                    () if self.broke(Misuse::UnansweredIsUnsent) => {
-                        Err(Failure::Unreachable("timeout".into()))
-                    }
-                    () => Err(Failure::Ambiguous("timeout".into())),
-                }
-            }
-            Some(5) if write.records().len() > 1 => self.partly(write),
-            _ => self.cmdb.write(write),
-        }
-    }
-
-    /// The answer to a write is lost: it took effect, will perhaps do so later, or never.
-    fn unanswered(&mut self, write: &Write, kind: u32) {
-        self.oracle.doubt_all(write);
-        match kind {
-            2 => drop(self.cmdb.write(write)),
-            3 | 6 => {
-                let until = self.core.now + RECHECK - Duration::from_millis(1);
-                self.cmdb.land_later(write.clone(), until);
-            }
-            _ => {}
-        }
-    }
-
-    /// A create-many of which one item fails.
-    fn partly(&mut self, write: &Write) -> Written {
-        let mut records = write.records().to_vec();
-        let at = self.chance.rng.usize(..records.len());
-        records.remove(at);
-        let rest = Write::Create(records);
-        let mut answer = self.cmdb.write(&rest);
-        if let Ok(results) = &mut answer {
-            results.insert(at, Err(Failure::Later { code: 1_199_020, message: "insert failed".into() }));
-        }
-        answer
-    }
-
-    fn answer_to_read(&mut self, step: &Step) -> Answer {
-        let fails = self.outage || self.chance.fault(16);
-        let message = || "no answer".to_owned();
-        match step {
-            Step::PointRead { .. } if fails && self.broke(Misuse::FailedReadIsGone) => {
-                Answer::Read(PointRead::Gone)
-            }
-            Step::PointRead { .. } if fails => Answer::Read(PointRead::Failed(message())),
-            Step::ReadBack { .. } if fails => Answer::Found(Err(Failure::Unreachable(message()))),
-            Step::FindHolder { .. } if fails => {
-                Answer::Holders(Box::new(Err(Failure::Unreachable(message()))))
-            }
-            _ => {
-                if let Step::PointRead { name, .. } = step {
-                    let truth = self.storage.read(name, &self.core.modules);
-                    // A read that was never asked proves nothing.
-                    if !self.broke(Misuse::SkipPointRead) {
-                        self.oracle.read(name, &truth, &self.storage);
-                    }
-                }
-                match self.core.read(step, &self.storage, &self.cmdb) {
-                    Some(answer) => answer,
-                    None => panic!("{step:?} is no read"),
-                }
-            }
-        }
-    }
-
-    fn answer(&mut self, shard: usize) -> Result<(), Violation> {
-        let effects = self.core.answer(shard);
-        if effects.contains(&Effect::RefreshTopology) && !self.outage {
-            self.core.take_modules(&self.cmdb.modules);
-        }
-        self.oracle.check_effects(&effects, &self.core)
-    }
-
-    // ---- full sync -------------------------------------------------------------------------
-
-    fn full_sync(&mut self) -> Result<(), Violation> {
-        let Some(full_sync) = &mut self.core.full_sync else {
-            self.core.begin_full_sync();
-            return Ok(());
-        };
-        let (stage, causes) = (&mut full_sync.stage, full_sync.causes.clone());
-        if self.outage || self.chance.fault(30) {
-            let half = matches!(stage, Stage::Cmdb(_));
-            if half && self.broke(Misuse::HalfListingCounts) {
-                self.list_storage();
-            } else {
-                self.core.end_full_sync(Outcome::Failed);
-            }
-            return Ok(());
-        }
-        match stage {
-            Stage::Flush => {
-                // A flush has a deadline: sometimes the senders are still at work.
-                if self.core.is_idle() || self.chance.rng.u8(..20) == 0 {
-                    self.core.ledger.begin_full_sync();
-                    let records: Vec<_> = self.cmdb.listed().cloned().collect();
-                    self.core.set_stage(Stage::Cmdb(records.chunks(3).map(<[_]>::to_vec).collect()));
-                }
-            }
-            Stage::Cmdb(pages) => match pages.pop() {
-                Some(page) => page.iter().for_each(|record| self.core.ledger.stored(record)),
-                None => self.list_storage(),
-            },
-            Stage::Storage(names, read) => match (read.take(), names.pop()) {
-                (Some(page), name) => {
-                    names.extend(name);
-                    self.core.compare(page);
-                }
-                (None, Some(name)) => self.read_page(&name),
-                (None, None) => {
-                    let Some(lacking) = self.core.missing() else { return Ok(()) };
-                    let periodic = causes.contains(&Cause::Periodic);
-                    self.oracle.check_missing(&lacking, periodic, &self.core, &self.storage, &self.cmdb)?;
-                    let held_back = lacking.held_back > 0;
-                    self.core.end_full_sync(if held_back { Outcome::HeldBack } else { Outcome::Ok });
-                }
-            },
-        }
-        Ok(())
-    }
-
-    /// The listing of the storage begins; it may be empty by mistake.
-    fn list_storage(&mut self) {
-        self.core.ledger.end_stored();
-        let names = if self.chance.fault(40) { Vec::new() } else { self.storage.names() };
-        self.oracle.listing_begins();
-        self.core.set_stage(Stage::Storage(names, None));
-    }
-
-    /// A page is read, to be compared later. Its document may be missed or come twice.
-    fn read_page(&mut self, name: &str) {
-        let times = match self.chance.fault_of(2, 20) {
-            Some(0) => 0,
-            Some(_) => 2,
-            None => 1,
-        };
-        let pod = self.storage.list(name, &self.core.modules);
-        let page: Vec<_> = std::iter::repeat_n(pod, times).flatten().collect();
-        page.iter().for_each(|pod| self.oracle.listed(pod));
-        if let Some(full_sync) = &mut self.core.full_sync
-            && let Stage::Storage(_, read) = &mut full_sync.stage
-        {
-            *read = Some(page);
-        }
-    }
 }
 
-/// A record in a line.
-fn record(record: &PodRecord) -> String {
-    let texts = [Field::HostInnerIp, Field::WorkloadName, Field::Annotations, Field::Status];
-    let texts = texts.map(|field| record.text(field).chars().take(20).collect::<String>());
-    format!("{} {} in {} {}", record.uuid, record.name, record.module_id, texts.join("|"))
-}
-
-/// An event in a line.
-fn told_event(event: &Observation) -> String {
-    match event {
-        Observation::Pod(pod) => {
-            format!("event: {} version {:?} {}", pod.storage_id, pod.version, record(&pod.record))
-        }
-        Observation::Deleted(hint) => {
-            format!("event: {} {} {} deleted", hint.storage_id, hint.uuid, hint.name)
-        }
-    }
-}
-
-/// A write in a line.
-fn told(write: &Write) -> String {
-    match write {
-        Write::Create(records) => format!("create {:?}", records.iter().map(record).collect::<Vec<_>>()),
-        Write::Update(wanted, fields) => {
-            let names: Vec<_> = fields.iter().map(Field::name).collect();
-            format!("update {} to {}", names.join(" "), record(wanted))
-        }
-        Write::Delete(uuid, biz) => format!("delete {uuid} in business {biz}"),
-        Write::DeleteName(name) => format!("delete whatever is called {name}"),
+/// The pod a step is about.
+fn about(step: &Step) -> Option<&str> {
+    match step {
+        Step::PointRead { uuid, .. }
+        | Step::ReadBack { uuid }
+        | Step::FindHolder { uuid, .. }
+        | Step::Evict { uuid, .. }
+        | Step::Update { uuid, .. }
+        | Step::Delete { uuid, .. } => Some(uuid),
+        Step::Create(uuids) => uuids.first().map(String::as_str),
+        Step::Hint(_) | Step::Wait(_) => None,
     }
 }

@@ -207,6 +207,7 @@ impl Run {
             (None, _) => return silent("is refused"),
             // What stood in the way was removed by hand: as long as the refusal lasts nobody looks.
             (Some(_), None) if self.is_lossy() && shown(true) => return Ok(()),
+            (Some(_), None) if self.oracle.is_unheard_of(uuid, &self.core) => return Ok(()),
             (Some(_), None) => return violation(1, format!("{uuid} is not recorded")),
             (Some(wanted), Some(held)) => (wanted, held),
         };
@@ -229,8 +230,6 @@ impl Run {
         match only_immutable && !can_replace {
             true if shown(true) => Ok(()),
             true => silent("keeps an old value"),
-            // As long as it is refused, what others did to its record stays as well.
-            false if !can_replace && shown(true) && self.is_lossy() => Ok(()),
             false => violation(1, format!("{uuid}: wanted {wanted:?}, held {held:?}")),
         }
     }

@@ -16,11 +16,17 @@ mod cmdb;
 mod core;
 mod driver;
 mod endings;
+mod kind;
+mod listings;
+mod mishaps;
 mod mutations;
 mod placement;
+mod requests;
 mod runner;
 mod shrink;
 mod storage;
+mod trace;
+mod wire;
 
 fn main() -> std::process::ExitCode {
     match runner::run(std::env::args().skip(1)) {

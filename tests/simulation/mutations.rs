@@ -47,8 +47,6 @@ pub enum Misuse {
     NeverSuspect,
     /// The pod that took the name of a dead one is not looked at.
     NoSuccessor,
-    /// What one shard learnt about another's pod is not told to it.
-    DropHints,
     /// A point read that finds what a listing missed is no reason to list again.
     IgnoreMissedListing,
     /// The work on one pod is spread over all shards.
@@ -62,7 +60,7 @@ pub enum Misuse {
 }
 
 impl Misuse {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 24] = [
         Self::SkipPointRead,
         Self::FailedReadIsGone,
         Self::GarbledIsGone,
@@ -82,7 +80,6 @@ impl Misuse {
         Self::KeepMuteWatch,
         Self::NeverSuspect,
         Self::NoSuccessor,
-        Self::DropHints,
         Self::IgnoreMissedListing,
         Self::AnyShard,
         Self::SendEveryField,
@@ -100,15 +97,17 @@ pub enum Broken {
 
 /// What takes more seeds than a run of the list has, or has not been noticed at all: tests of the core
 /// aim at these.
-const RARE: [Broken; 8] = [
-    Broken::Core(Mutation::TrustOvertakenRead),
-    Broken::Core(Mutation::CreateUnread),
-    Broken::Core(Mutation::LoseParked),
+const RARE: [Broken; 10] = [
+    Broken::Core(Mutation::LastEventCounts),
+    Broken::Core(Mutation::EvictUnread),
     Broken::Core(Mutation::AcceptLowerListing),
-    Broken::Core(Mutation::HideShortened),
+    Broken::Core(Mutation::HostOfTheDecision),
+    Broken::Core(Mutation::TrustOverlappedWrite),
+    Broken::Core(Mutation::RefuseOvertaken),
+    Broken::Core(Mutation::KeepMovedRefusal),
+    Broken::Core(Mutation::HoldBackSuperseded),
     Broken::Use(Misuse::GateStaysOpen),
     Broken::Use(Misuse::IgnoreMissedListing),
-    Broken::Use(Misuse::DropHints),
 ];
 
 impl Broken {

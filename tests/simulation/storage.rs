@@ -1,7 +1,9 @@
 //! bcs-storage as a model: documents, the events they cause, listings and point reads, with every
 //! liberty protocol.md 1 says it takes.
 
+use super::checks::Violation;
 use super::placement::{NO_MODULE, Placement};
+use super::wire::Wire;
 use bcs_bkcmdb_synchronizer::model::{DeletedPod, Field, Observation, ObservedPod, PodRecord};
 use bcs_bkcmdb_synchronizer::plan::PointRead;
 use std::collections::BTreeMap;
@@ -10,8 +12,6 @@ use std::collections::BTreeMap;
 pub const SPACED: &str = r#"{"a":"b c","d":"e"}"#;
 /// A workload name the CMDB refuses.
 pub const POISON: &str = "poison";
-/// Names in the cluster.
-pub const NAMES: u8 = 6;
 
 /// How deletes and order look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +43,15 @@ enum Change {
 
 pub struct Storage {
     generation: Generation,
+    /// How many names pods have.
+    names: u8,
     /// Whether documents carry a version (Kubernetes) or none (Mesos).
     pub versions: bool,
     documents: BTreeMap<String, Document>,
     changes: Vec<Change>,
+    /// Events that are not sent yet.
     events: Vec<Observation>,
+    wire: Wire,
     subscribed: bool,
     /// A watch is accepted and hears nothing.
     pub mute: bool,
@@ -60,13 +64,15 @@ pub struct Storage {
 }
 
 impl Storage {
-    pub fn new(generation: Generation, versions: bool) -> Self {
+    pub fn new(generation: Generation, versions: bool, names: u8) -> Self {
         Self {
             generation,
+            names,
             versions,
             documents: BTreeMap::new(),
             changes: Vec::new(),
             events: Vec::new(),
+            wire: Wire::new(generation),
             subscribed: false,
             mute: false,
             numbers: 0,
@@ -78,9 +84,10 @@ impl Storage {
 
     // ---- what happens in the cluster -------------------------------------------------------
 
-    /// One random change.
-    pub fn change(&mut self, rng: &mut fastrand::Rng) {
-        let name = format!("pod-{}", rng.u8(..NAMES));
+    /// One random change, of this pod or of any.
+    pub fn change(&mut self, name: Option<&str>, rng: &mut fastrand::Rng) {
+        let any = format!("pod-{}", rng.u8(..self.names));
+        let name = name.map_or(any, str::to_owned);
         match (self.has(&name), rng.u8(..10)) {
             (false, _) => self.create(&name, rng),
             (true, 0..=1) => self.delete(&name),
@@ -138,7 +145,8 @@ impl Storage {
             4..=5 => record.module_id = [41, 42][rng.usize(..2)],
             6 if rng.u8(..4) == 0 => record.module_id = NO_MODULE,
             6 if rng.u8(..4) == 0 => {
-                let long = format!(r#"{{"a":"{}","b":"c d","e":"f"}}"#, "x".repeat(2000));
+                let spaced = if rng.bool() { r#""b":"c d","# } else { "" };
+                let long = format!(r#"{{"a":"{}",{spaced}"e":"f"}}"#, "x".repeat(2000));
                 record.set_text(Field::Annotations, long);
             }
             7..=8 => record.set_text(Field::HostInnerIp, ""),
@@ -219,13 +227,18 @@ impl Storage {
     /// and what happens until the next subscription, is lost.
     pub fn break_stream(&mut self, rng: &mut fastrand::Rng) {
         self.changes.clear();
-        self.events.truncate(rng.usize(..=self.events.len()));
+        while !self.events.is_empty() {
+            let event = self.events.remove(self.pick(self.events.len(), rng));
+            self.wire.send(event, rng);
+        }
+        self.wire.cut(rng);
         self.subscribed = false;
     }
 
     /// A new stream is open; nothing of the old one arrives any more.
     pub fn open_stream(&mut self) {
         self.events.clear();
+        self.wire = Wire::new(self.generation);
     }
 
     pub fn subscribe(&mut self) {
@@ -237,7 +250,7 @@ impl Storage {
     }
 
     pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
+        !self.events.is_empty() || !self.wire.is_empty()
     }
 
     /// Makes an event of a change, with the document of now, or loses it.
@@ -258,11 +271,23 @@ impl Storage {
         self.events.extend(event.filter(|_| !lost));
     }
 
-    /// The next event; with `again` it will come once more.
-    pub fn deliver(&mut self, rng: &mut fastrand::Rng, again: bool) -> Observation {
-        let at = self.pick(self.events.len(), rng);
-        // Without versions nobody could tell that a repeated event is old.
-        if again && self.versions { self.events[at].clone() } else { self.events.remove(at) }
+    /// The next event, if it arrives as a whole now; `halting`: perhaps not. With `again` it will come
+    /// once more.
+    pub fn deliver(
+        &mut self,
+        rng: &mut fastrand::Rng,
+        again: bool,
+        halting: bool,
+    ) -> Result<Option<Observation>, Violation> {
+        if self.wire.is_empty() {
+            let at = self.pick(self.events.len(), rng);
+            // Without versions nobody could tell that a repeated event is old.
+            let again = again && self.versions;
+            let event = if again { self.events[at].clone() } else { self.events.remove(at) };
+            self.wire.send(event, rng);
+        }
+        self.wire.arrive(halting, rng);
+        self.wire.read()
     }
 
     fn pick(&self, len: usize, rng: &mut fastrand::Rng) -> usize {
