@@ -131,13 +131,14 @@ fn diff_of_a_fleet_at_work_finds_no_drift_in_what_is_on_its_way() {
         let world = &world;
         let stop = &stop;
         scope.spawn(move || {
+            // Each pod changes every four seconds: a machine that is busy writes it within one.
             let mut version = 2;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let (number, failed) = (version % 40, version / 40 % 2 == 0);
                 let next = pod(&format!("web-{number}"), version);
                 world.put(if failed { phase(next, "Failed") } else { next });
                 version += 1;
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::thread::sleep(std::time::Duration::from_millis(100));
             }
         });
         let report = run(world, &["diff"]);
