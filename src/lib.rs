@@ -55,6 +55,7 @@
 //! | [`reload`] | the configuration read again while the service runs |
 //! | [`service`] | puts all of this together, the only place that knows every part |
 //! | [`commands`] | `diff`, `sync`, `purge`, `check-config --connect`: work that ends |
+//! | `pulse` | signs of life of the working threads, and who has given none for too long |
 //! | [`supervised`] | what a service manager is told: ready, alive, stopping |
 //! | [`observe`] | status page, JSON, health, metrics |
 //! | [`front`] | the guarded listener that owns every port |
@@ -110,6 +111,7 @@ pub mod logging;
 pub mod model;
 pub mod observe;
 pub mod plan;
+mod pulse;
 pub mod reload;
 pub mod sandbox;
 pub mod service;

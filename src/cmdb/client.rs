@@ -8,6 +8,7 @@ use super::{CmdbError, answer, topology};
 use crate::config::BaseUrl;
 use crate::http::{self, HttpError, Method, Outcome, Request, RequestStats};
 use crate::model::{Fence, Field, Modules, Permit, PodRecord};
+use crate::pulse;
 use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -302,7 +303,10 @@ impl Inner {
             let pace = Arc::clone(&self.pace.read());
             match pace.take() {
                 Ok(()) => return Ok(permit),
-                Err(wait) => thread::sleep(wait.min(PACE_STEP)),
+                Err(wait) => {
+                    pulse::beat();
+                    thread::sleep(wait.min(PACE_STEP));
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Client, CmdbError};
 use crate::model::Modules;
+use crate::pulse;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,7 +61,8 @@ impl TopologyCache {
     fn read(&self, biz: i64, fresh: impl Fn(Instant) -> bool) -> Result<Arc<Modules>, CmdbError> {
         let asked = Instant::now();
         let slot = Arc::clone(self.slots.lock().entry(biz).or_default());
-        let mut slot = slot.lock();
+        // Who holds it asks the CMDB, and has a pulse of its own.
+        let mut slot = pulse::resting(|| slot.lock());
         match (&slot.known, &slot.failed) {
             (Some((started, modules)), _) if fresh(*started) => return Ok(Arc::clone(modules)),
             (_, Some((at, message))) if *at >= asked => {

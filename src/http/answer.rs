@@ -1,6 +1,7 @@
 //! An answer: status and body, and what a failing body means.
 
 use super::HttpError;
+use crate::pulse;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -68,7 +69,10 @@ pub(super) struct BodyReader {
 
 impl Read for BodyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).map_err(|error| self.in_our_terms(error))
+        pulse::within(self.whole.max(self.silence));
+        let read = self.inner.read(buffer);
+        pulse::beat();
+        read.map_err(|error| self.in_our_terms(error))
     }
 }
 

@@ -7,6 +7,7 @@ use super::answer::{BodyReader, Response};
 use super::dial::{ConnectFailure, Dialer, SendLimit};
 use super::names::Names;
 use super::{HttpError, Method, Request, handshake};
+use crate::pulse;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -81,12 +82,15 @@ impl Client {
     /// Sends a request and returns once the head of the answer is here.
     pub fn send(&self, request: &Request<'_>) -> Result<Response, HttpError> {
         let target = Target::of(request.url)?;
+        // Without a bound on the whole each step up to the head has its own.
+        pulse::within(request.timeout.unwrap_or(self.connect_timeout * 4));
         let result = match request.body {
             Some(body) => self.run(request, body),
             // A length of 0 is what peers expect of a method that usually has a body.
             None if matches!(request.method, Method::Post | Method::Put) => self.run(request, &[][..]),
             None => self.run(request, ()),
         };
+        pulse::beat();
         let answer = result.map_err(|error| self.classify(error, &target, request))?;
         let location = answer.headers().get(header::LOCATION);
         Ok(Response {

@@ -1,6 +1,7 @@
 //! How many listings each address of bcs-storage carries, and who is next.
 
 use crate::config::BaseUrl;
+use crate::pulse;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -57,7 +58,7 @@ impl Permits {
                 given
             };
             // Without a place in hand it was woken to look at `stopped`.
-            if let Ok(address) = given.recv() {
+            if let Ok(address) = pulse::resting(|| given.recv()) {
                 let permit = Permit { permits: self.clone(), address };
                 return (!stopped()).then_some(permit);
             }

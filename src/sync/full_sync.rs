@@ -7,6 +7,7 @@ use super::shared::Shared;
 use super::watch::WatchControl;
 use crate::model::Modules;
 use crate::plan::{Cause, Moment, Outcome};
+use crate::pulse;
 use crossbeam::select;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,6 +34,7 @@ impl<'a> FullSync<'a> {
     pub fn run(mut self) {
         let shared = self.shared;
         while !shared.stopping() {
+            pulse::beat();
             let now = shared.clock.now();
             if now >= self.topology_due {
                 self.refresh_topology(now);
@@ -45,10 +47,12 @@ impl<'a> FullSync<'a> {
                     continue;
                 }
             }
+            let sleep = self.sleep(now);
+            pulse::within(sleep);
             select! {
                 recv(shared.stopped) -> _ => return,
                 recv(shared.sync_wake.receiver) -> _ => {}
-                default(self.sleep(now)) => {}
+                default(sleep) => {}
             }
         }
     }

@@ -7,6 +7,7 @@
 use super::shared::Shared;
 use super::stats::Stats;
 use crate::plan::Verdict;
+use crate::pulse;
 use crossbeam::select;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -21,10 +22,12 @@ const NO_ROOM: Duration = Duration::from_millis(20);
 /// Runs until the cluster stops.
 pub(super) fn run(shared: &Shared) {
     loop {
+        let wait = if shared.events.lock().is_empty() { LOOK } else { NO_ROOM };
+        pulse::within(wait);
         select! {
             recv(shared.stopped) -> _ => return,
             recv(shared.gate_wake.receiver) -> _ => {}
-            default(if shared.events.lock().is_empty() { LOOK } else { NO_ROOM }) => {}
+            default(wait) => {}
         }
         while !shared.stopping() && turn(shared) {}
     }
@@ -35,7 +38,8 @@ fn turn(shared: &Shared) -> bool {
     if !shared.seeded.load(Relaxed) || shared.paused.load(Relaxed) {
         return false;
     }
-    let _gate = shared.gate.lock();
+    // A full sync may hold it for long, and has a pulse of its own.
+    let _gate = pulse::resting(|| shared.gate.lock());
     let no_room = |uuid: &str| {
         let shard = crate::plan::shard_of(uuid, shared.shards.len());
         !shared.shards[shard].has_room()

@@ -91,7 +91,7 @@ impl Once {
         let (stop, stopped) = bounded(0);
         let shared = Shared::start(cluster, fence, &self.common, stopped);
         let gated = Arc::clone(&shared);
-        let gate = spawn(&format!("gate {}", shared.cluster.id), move || gate::run(&gated))?;
+        let gate = spawn(&shared, &format!("gate {}", shared.cluster.id), move || gate::run(&gated))?;
         let report = work(&shared, approve_deletes, on_progress);
         shared.stopping.store(true, Relaxed);
         drop(stop);

@@ -29,6 +29,7 @@ use crate::plan::{
     Cause, EventQueue, Fingerprinter, Guard, GuardSettings, HeldDelete, Ledger, MuteCheck, Schedule,
     Standing, Trouble,
 };
+use crate::pulse::Pulses;
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::io;
@@ -89,13 +90,14 @@ impl Reconciler {
 
     fn spawn_all(&mut self) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        self.readers.push(spawn(&format!("gate {}", shared.cluster.id), move || gate::run(&shared))?);
-        let (shared, control) = (Arc::clone(&self.shared), Arc::clone(&self.control));
-        let full_sync = move || FullSync::new(&shared, &control).run();
-        self.readers.push(spawn(&format!("full {}", self.shared.cluster.id), full_sync)?);
-        let (shared, control) = (Arc::clone(&self.shared), Arc::clone(&self.control));
-        let watch = move || watch::run(&shared, &control);
-        self.readers.push(spawn(&format!("watch {}", self.shared.cluster.id), watch)?);
+        let gated = Arc::clone(&shared);
+        self.readers.push(spawn(&shared, &format!("gate {}", shared.cluster.id), move || gate::run(&gated))?);
+        let (full, control) = (Arc::clone(&shared), Arc::clone(&self.control));
+        let full_sync = move || FullSync::new(&full, &control).run();
+        self.readers.push(spawn(&shared, &format!("full {}", self.shared.cluster.id), full_sync)?);
+        let (watched, control) = (Arc::clone(&shared), Arc::clone(&self.control));
+        let watch = move || watch::run(&watched, &control);
+        self.readers.push(spawn(&shared, &format!("watch {}", self.shared.cluster.id), watch)?);
         Ok(())
     }
 
@@ -136,6 +138,11 @@ impl Reconciler {
     pub fn is_whole(&self) -> bool {
         let dead = || self.readers.iter().any(JoinHandle::is_finished);
         self.shared.stopping() || !dead() && !self.shared.shards.iter().any(Shard::has_died)
+    }
+
+    /// What is wrong with a thread that lives and does nothing, in words.
+    pub fn stuck(&self, now: Instant) -> Option<String> {
+        if self.shared.stopping() { None } else { self.shared.pulses.stuck(now) }
     }
 
     /// Whether a first full sync had an outcome, good or bad.
@@ -391,6 +398,7 @@ impl Shared {
             seeded: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            pulses: Pulses::new(common.timings.hang),
             stopped,
             policy,
             modules_refresh: Mutex::new(config.modules_refresh_interval),
@@ -407,8 +415,13 @@ fn guard_settings(config: &Config) -> GuardSettings {
     }
 }
 
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(run)
+pub(super) fn spawn(
+    shared: &Shared,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let pulse = shared.pulses.begin(name);
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || pulse.of(run))
 }
 
 /// Joins the threads that end in time and keeps the others, which are in a request: it is bounded by

@@ -11,6 +11,7 @@ use crate::config::SyncPolicy;
 use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation, ObservedPod};
 use crate::plan::{Cause, Comparison, Moment, Order, Outcome, SeenRecord};
+use crate::pulse;
 use crate::storage::{Listing, StorageError, TooLarge};
 use crossbeam::select;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ impl<'a> Run<'a> {
     /// Both listings, and what follows from them, under the gate.
     fn compare_all(&mut self, listing: &mut Listing) -> Result<usize, SyncError> {
         let shared = self.shared;
-        let _gate = shared.gate.lock();
+        let _gate = pulse::resting(|| shared.gate.lock());
         self.flush_senders(FLUSH)?;
         self.list_cmdb()?;
         let listed = self.list_storage(listing);
@@ -131,6 +132,7 @@ impl<'a> Run<'a> {
     /// Waits until the senders have nothing to do now, for so long at most.
     fn flush_senders(&self, most: Duration) -> Result<(), SyncError> {
         let deadline = self.shared.clock.instant(self.shared.clock.now() + most);
+        pulse::within(most);
         for flushed in self.shared.flush() {
             select! {
                 recv(flushed) -> _ => {}
@@ -144,6 +146,7 @@ impl<'a> Run<'a> {
 
     /// Neither stopped nor paused meanwhile.
     fn go_on(&self) -> Result<(), SyncError> {
+        pulse::beat();
         match self.shared.stopping() || self.shared.paused() {
             true => Err(SyncError::Stopped),
             false => Ok(()),

@@ -16,6 +16,7 @@ use crate::model::{Field, Modules, Observation, PodRecord};
 use crate::plan::{
     Effect, FieldSet, Fingerprinter, Holder, Lane, LaneSettings, Order, PointRead, Proof, Step, Stored,
 };
+use crate::pulse;
 use crossbeam::channel::TryRecvError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ impl<'a> SenderShard<'a> {
     /// written or the grace is over.
     pub fn run(mut self) {
         loop {
+            pulse::beat();
             self.take_messages();
             if self.drained_or_late() {
                 return;
@@ -147,6 +149,7 @@ impl<'a> SenderShard<'a> {
         let shard = &self.shared.shards[self.number];
         let most = if idle { shard.linger } else { LOOK };
         let wait = until.map_or(most, |until| until.saturating_sub(now).min(most));
+        pulse::within(wait);
         // A lane without room lets the orders wait where they are bounded.
         let never = crossbeam::channel::never();
         let orders = if self.lane.has_room() { &shard.receiver } else { &never };

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::plan::Order;
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -118,7 +119,8 @@ impl Shared {
     fn need_thread(&self, number: usize, thread: &mut Option<JoinHandle<()>>) {
         let Some(shared) = self.me.upgrade().filter(|_| thread.is_none() && !self.stopping()) else { return };
         let name = format!("send{number} {}", self.cluster.id);
-        match spawn(&name, move || SenderShard::new(&shared, number).run()) {
+        let sending = Arc::clone(&shared);
+        match spawn(&shared, &name, move || SenderShard::new(&sending, number).run()) {
             Ok(started) => *thread = Some(started),
             // The orders wait; the next one, or the next full sync, tries again.
             Err(error) => {

@@ -16,6 +16,7 @@ use crate::convert::{Converter, InvalidDocument};
 use crate::journal::Journal;
 use crate::model::{Cluster, DeletedPod, Fence, Modules, Observation};
 use crate::plan::{EventQueue, Guard, Ledger, MuteCheck, Order, Pushed, Schedule};
+use crate::pulse::Pulses;
 use crate::storage;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, RwLock};
@@ -99,6 +100,8 @@ pub(super) struct Shared {
     pub seeded: AtomicBool,
     pub paused: AtomicBool,
     pub stopping: AtomicBool,
+    /// The signs of life of all its threads.
+    pub pulses: Pulses,
     /// Disconnected when the cluster stops.
     pub stopped: Receiver<()>,
 }

@@ -14,6 +14,9 @@ pub struct Timings {
     pub overflow_spacing: Duration,
     /// A change older than this should have been delivered by the watch (design.md 3, rule 8).
     pub mute_grace: Duration,
+    /// A thread that gives no sign of life for so long, beside what its request may take, hangs: what it does
+    /// between two signs, a page of records at most, takes milliseconds.
+    pub hang: Duration,
     /// Between two full syncs while the watch is found mute.
     pub mute_interval: Duration,
     /// A sender shard without work gives its thread back after this time: starting one costs 50 µs.
@@ -27,6 +30,7 @@ impl Default for Timings {
             settle: seconds(10),
             overflow_spacing: seconds(30),
             mute_grace: seconds(30),
+            hang: seconds(120),
             mute_interval: seconds(60),
             linger: seconds(1),
         }

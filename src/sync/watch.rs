@@ -9,6 +9,7 @@ use super::stats::Stats;
 use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation};
 use crate::plan::{Backoff, Cause};
+use crate::pulse;
 use crate::storage::{EventKind, WatchEvent, WatchStopper, WatchStream};
 use crossbeam::channel::RecvTimeoutError;
 use parking_lot::Mutex;
@@ -62,6 +63,7 @@ pub(super) fn run(shared: &Shared, control: &WatchControl) {
         }
     }
     while !shared.stopping() {
+        pulse::beat();
         let avoid = control.current.lock().avoid.take();
         let cluster = &shared.cluster;
         let stopper = WatchStopper::new();
@@ -100,6 +102,7 @@ fn request_full_sync(shared: &Shared) {
 
 /// Waits; whether the cluster stops.
 fn wait(shared: &Shared, delay: Duration) -> bool {
+    pulse::within(delay);
     shared.stopped.recv_timeout(delay) != Err(RecvTimeoutError::Timeout)
 }
 

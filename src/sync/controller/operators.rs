@@ -13,6 +13,7 @@ use crossbeam::channel::TryRecvError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 impl Controller {
     /// Every cluster of this instance, by id.
@@ -106,12 +107,18 @@ impl Controller {
         slots.keys().cloned().collect()
     }
 
-    /// Whether the controller and every thread of every cluster live.
+    /// Whether the controller and every thread of every cluster live, and none of these hangs.
     pub fn health(&self) -> Health {
         let slots = self.slots.lock();
         let broken = slots.iter().filter(|(_, slot)| matches!(slot, Slot::Running(r) if !r.is_whole()));
         let mut problems: Vec<String> =
             broken.map(|(id, _)| format!("cluster {id} lost a thread: restart the service")).collect();
+        let now = Instant::now();
+        for (id, slot) in slots.iter() {
+            let Slot::Running(reconciler) = slot else { continue };
+            let stuck = reconciler.stuck(now);
+            problems.extend(stuck.map(|what| format!("cluster {id}: {what}; restart the service")));
+        }
         if self.alive.try_recv() == Err(TryRecvError::Disconnected) {
             problems.push("the controller has ended: restart the service".to_owned());
         }
