@@ -147,16 +147,17 @@ impl Lane {
             self.resume(uuid);
             return vec![Effect::Answered];
         };
-        let total = ledger.prints().of(&wanted.record).total;
         let shown = match field {
             Some(field) => format!("{} refused with {code}: {message}", field.name()),
             None => format!("refused with {code}: {message}"),
         };
+        let (wanted, kept_host) = (Some(wanted.fingerprint), wanted.keeps_host);
         let retry_at = now + REFUSAL_LIFE;
         if active(Mutation::RefuseSilently) {
             return Vec::new();
         }
-        let news = ledger.refused(uuid, Refusal { field, code, message, since: now, retry_at, total });
+        let news =
+            ledger.refused(uuid, Refusal { field, code, message, since: now, retry_at, wanted, kept_host });
         self.resume(uuid);
         vec![told(news, uuid, shown)]
     }
@@ -176,7 +177,15 @@ impl Lane {
             return self.refuse(uuid, None, code, message, now, ledger);
         }
         let retry_at = now + REFUSAL_LIFE;
-        let refusal = Refusal { field: None, code, message: message.clone(), since: now, retry_at, total: 0 };
+        let refusal = Refusal {
+            field: None,
+            code,
+            message: message.clone(),
+            since: now,
+            retry_at,
+            wanted: None,
+            kept_host: false,
+        };
         let news = ledger.refused(uuid, refusal);
         self.park(uuid.to_owned(), retry_at);
         vec![told(news, uuid, message)]

@@ -519,6 +519,38 @@ fn a_pod_without_a_host_that_cannot_be_replaced_is_not_tried_again_by_a_full_syn
 }
 
 #[test]
+fn a_pod_that_loses_its_host_before_its_refusal_is_not_tried_again_by_a_full_sync() {
+    let mut desk = Desk::with(false);
+    desk.record(pod("a", 1, "S1"));
+    let moved = with(pod("a", 2, "S1"), Field::WorkloadName, "other");
+    desk.sees(moved.clone(), Source::Event);
+    desk.expect("update a: bk_pod_workloadname");
+    desk.updated("a", &[Field::WorkloadName], Ok(()));
+    assert_eq!(desk.sees(homeless(moved.clone()), Source::Event), Verdict::Suppressed);
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 1, "S1")));
+    assert!(desk.ledger.is_refused("a"));
+    desk.ledger.begin_full_sync();
+    desk.ledger.stored(&pod("a", 1, "S1").record);
+    desk.ledger.end_stored();
+    assert_eq!(desk.sees(homeless(moved), Source::Listing), Verdict::Refused);
+}
+
+#[test]
+fn a_host_that_comes_back_after_the_refusal_lets_the_record_be_replaced() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    let moved = |version| with(pod("a", version, "S1"), Field::WorkloadName, "other");
+    desk.sees(homeless(moved(2)), Source::Event);
+    desk.expect("update a: bk_pod_workloadname");
+    desk.updated("a", &[Field::WorkloadName], Ok(()));
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 1, "S1")));
+    assert!(desk.ledger.is_refused("a"));
+    assert_eq!(desk.sees(moved(3), Source::Event), Verdict::Write);
+}
+
+#[test]
 fn an_old_write_that_lands_on_a_refused_record_is_put_right() {
     let mut desk = Desk::with(false);
     desk.record(pod("a", 1, "S1"));

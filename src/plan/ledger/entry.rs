@@ -36,8 +36,19 @@ pub struct Refusal {
     pub since: Moment,
     /// When it may be tried again though nothing changed.
     pub retry_at: Moment,
-    /// Fingerprint of what was refused, as the storage has it.
-    pub total: u64,
+    /// The record that was refused, with a kept host among its fields; none where no record was.
+    pub wanted: Option<Fingerprint>,
+    /// Whether it had no host of its own: with one it may be recorded anew.
+    pub kept_host: bool,
+}
+
+impl Refusal {
+    /// Whether a record wanted like this is what was refused, or can do no more than that. Compared
+    /// by field: as a whole, a record whose host is kept is not the one that has it.
+    pub fn covers(&self, wanted: &Fingerprint, scheduled: bool) -> bool {
+        let same = self.wanted.is_some_and(|refused| refused.difference(wanted).is_empty());
+        same && !(self.kept_host && scheduled)
+    }
 }
 
 /// A record that fails again and again for a reason that should pass.
@@ -203,11 +214,11 @@ impl Entry {
         }
     }
 
-    /// Whether the pod with this fingerprint, as the storage has it, need not be tried again: it was
-    /// refused, not long ago, and neither the pod nor the CMDB's record has changed since.
-    pub fn stays_refused(&self, total: u64, now: Moment) -> bool {
+    /// Whether a record wanted like this need not be tried again: it was refused, not long ago, and
+    /// neither what is wanted nor the CMDB's record has changed since.
+    pub fn stays_refused(&self, wanted: &Fingerprint, scheduled: bool, now: Moment) -> bool {
         let Some(refusal) = self.refusal() else { return false };
-        let unchanged = refusal.total == total && !self.moved_since_refusal();
+        let unchanged = refusal.covers(wanted, scheduled) && !self.moved_since_refusal();
         let recent = now < refusal.retry_at && !active(Mutation::RetryRefusedAtOnce);
         recent && (unchanged || active(Mutation::KeepRefusing))
     }

@@ -211,7 +211,7 @@ impl Ledger {
         }
         let wanted = beside_held(entry, plain, pod.scheduled);
         if pod.record.module_id == 0 {
-            return (unplaced(entry, plain.total, now), None);
+            return (unplaced(entry, wanted, now), None);
         }
         let held = entry.acked.is(wanted.total);
         let handed = entry.desired == Some(wanted.total);
@@ -225,10 +225,10 @@ impl Ledger {
         if handed && !resend {
             return (Verdict::Suppressed, None);
         }
-        if entry.stays_refused(plain.total, now) {
+        if entry.stays_refused(&wanted, pod.scheduled, now) {
             return (Verdict::Refused, None);
         }
-        if entry.refusal().is_some_and(|refusal| refusal.total != plain.total) {
+        if entry.refusal().is_some_and(|refusal| !refusal.covers(&wanted, pod.scheduled)) {
             entry.with_care(Care::lift);
         }
         entry.desired = Some(wanted.total);
@@ -256,7 +256,7 @@ fn beside_held(entry: &mut Entry, plain: Fingerprint, scheduled: bool) -> Finger
 }
 
 /// The business has no module for the pod.
-fn unplaced(entry: &mut Entry, total: u64, now: Moment) -> Verdict {
+fn unplaced(entry: &mut Entry, wanted: Fingerprint, now: Moment) -> Verdict {
     let message = "the business has neither the set and module of its annotations nor the default ones";
     let refusal = Refusal {
         field: Some(Field::ModuleId),
@@ -264,7 +264,8 @@ fn unplaced(entry: &mut Entry, total: u64, now: Moment) -> Verdict {
         message: message.to_owned(),
         since: entry.refusal().map_or(now, |refusal| refusal.since),
         retry_at: now,
-        total,
+        wanted: Some(wanted),
+        kept_host: false,
     };
     entry.with_care(|care| care.refusal = Some(refusal));
     entry.desired = None;

@@ -124,9 +124,12 @@ fn a_refusal_lasts_until_the_pod_or_its_record_changes() {
     let mut ledger = recorded(1, "S1");
     let refused = pod("a", 2, "S2");
     see(&mut ledger, refused.clone(), Event);
-    let total = ledger.prints().of(&refused.record).total;
+    let wanted = Some(ledger.prints().of(&refused.record));
     let (since, retry_at) = (NOW, NOW + SECOND * 3600);
-    ledger.refused("a", Refusal { field: None, code: 1, message: "no".into(), since, retry_at, total });
+    ledger.refused(
+        "a",
+        Refusal { field: None, code: 1, message: "no".into(), since, retry_at, wanted, kept_host: false },
+    );
     for (held, verdict) in [("S1", Verdict::Refused), ("late", Verdict::Write)] {
         ledger.begin_full_sync();
         ledger.stored(&pod("a", 1, held).record);
@@ -312,8 +315,15 @@ fn every_recordable_pod_is_counted_once() {
     let mut ledger = recorded(1, "S1");
     see(&mut ledger, named("pending", 1, "S"), Event);
     see(&mut ledger, named("refused", 1, "S"), Event);
-    let refusal =
-        Refusal { field: None, code: 1, message: "no".into(), since: NOW, retry_at: NOW + SECOND, total: 0 };
+    let refusal = Refusal {
+        field: None,
+        code: 1,
+        message: "no".into(),
+        since: NOW,
+        retry_at: NOW + SECOND,
+        wanted: None,
+        kept_host: false,
+    };
     ledger.refused("refused", refusal);
     see(&mut ledger, homeless(named("waiting", 1, "S")), Event);
     ledger.stored(&named("extra", 1, "S").record);
