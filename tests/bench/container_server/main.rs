@@ -186,7 +186,11 @@ fn read_pages(
         let (_, answer) = caller.raw(Method::Post, path, body.as_bytes()).unwrap();
         times.push(begin.elapsed());
         let answer: Value = serde_json::from_slice(&answer).unwrap();
-        count = answer["data"]["count"].as_u64().unwrap();
+        // A look at every record may take longer than a query may, if they come from the disk.
+        if answer["bk_error_code"] != 0 && matches!(wanted, Wanted::Nothing) {
+            continue;
+        }
+        count = answer["data"]["count"].as_u64().unwrap_or_else(|| panic!("{answer}"));
         let records = answer["data"]["info"].as_array().map(|info| info.len() as u64);
         assert_eq!(records, Some(count.saturating_sub(start(page)).min(PAGE)), "{body}");
     }
