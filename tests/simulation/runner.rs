@@ -12,7 +12,7 @@ use std::time::Instant;
 const USAGE: &str = "\
 usage: tests/simulate [--seeds N | --from SEED --seeds N] [--mutations] [--mutation NAME] [--case CASE]
 
-  without arguments   the kept cases, 20,000 seeds and every mutation
+  without arguments   the kept cases, 100,000 seeds and every mutation
   --seeds N           N seeds, from 0 or from --from on
   --mutations         every rule broken on purpose, and how many seeds it took to notice
   --mutation NAME     one of them, with the shortest run that notices it
@@ -20,7 +20,7 @@ usage: tests/simulate [--seeds N | --from SEED --seeds N] [--mutations] [--mutat
 
 /// Runs that failed before, one a line; what follows the case says what it was.
 const CASES: &str = include_str!("cases.txt");
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 100_000;
 /// After so many failures further ones tell nothing new.
 const ENOUGH: usize = 20;
 /// A mutation that so many seeds do not notice is not noticed.
