@@ -53,10 +53,10 @@ impl Job {
     pub fn fold(&mut self, kind: OrderKind) -> bool {
         match kind {
             OrderKind::Write(desired) => {
-                let same = self
-                    .wanted
-                    .as_ref()
-                    .is_some_and(|wanted| wanted.fingerprint.total == desired.fingerprint.total);
+                let same = self.wanted.as_ref().is_some_and(|wanted| {
+                    (wanted.fingerprint.total, wanted.keeps_host)
+                        == (desired.fingerprint.total, desired.keeps_host)
+                });
                 let received = self.wanted.as_ref().and_then(|wanted| wanted.received);
                 let mut desired = desired;
                 desired.received = received.or(desired.received);

@@ -519,6 +519,22 @@ fn a_pod_without_a_host_that_cannot_be_replaced_is_not_tried_again_by_a_full_syn
 }
 
 #[test]
+fn a_host_that_comes_back_while_another_is_on_its_way_is_written() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    let elsewhere = with(pod("a", 2, "S2"), Field::HostInnerIp, "10.0.0.2");
+    desk.sees(elsewhere, Source::Event);
+    desk.expect("update a: bk_host_innerip bk_pod_status");
+    // Both look like what the CMDB holds by now.
+    let (_, without) = desk.gate(homeless(pod("a", 3, "S1")), Source::Event);
+    let (_, back) = desk.gate(pod("a", 4, "S1"), Source::Event);
+    desk.updated("a", &[Field::HostInnerIp, Field::Status], Ok(()));
+    desk.takes(without);
+    desk.takes(back);
+    desk.expect("update a: bk_host_innerip bk_pod_status");
+}
+
+#[test]
 fn a_pod_that_loses_its_host_before_its_refusal_is_not_tried_again_by_a_full_sync() {
     let mut desk = Desk::with(false);
     desk.record(pod("a", 1, "S1"));

@@ -150,6 +150,9 @@ pub(super) struct Entry {
     /// The host of its record was kept although its document had none: `acked` has the host among its
     /// fields, and not in its total.
     pub kept_host: bool,
+    /// What was handed over last had no host of its own: it does not say which one the record is to
+    /// have.
+    pub handed_homeless: bool,
     pub care: Option<Box<Care>>,
 }
 
@@ -167,6 +170,7 @@ impl Entry {
             written: 0,
             reading: false,
             kept_host: false,
+            handed_homeless: false,
             care: None,
         }
     }

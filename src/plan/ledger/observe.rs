@@ -214,7 +214,7 @@ impl Ledger {
             return (unplaced(entry, wanted, now), None);
         }
         let held = entry.acked.is(wanted.total);
-        let handed = entry.desired == Some(wanted.total);
+        let handed = entry.desired == Some(wanted.total) && !(pod.scheduled && entry.handed_homeless);
         if held && (handed || entry.desired.is_none() || active(Mutation::SuppressAgainstAcked)) {
             entry.desired = Some(wanted.total);
             entry.with_care_if_any(|care| {
@@ -232,6 +232,7 @@ impl Ledger {
             entry.with_care(Care::lift);
         }
         entry.desired = Some(wanted.total);
+        entry.handed_homeless = !pod.scheduled;
         (Verdict::Write, Some(wanted))
     }
 }
