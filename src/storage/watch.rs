@@ -96,7 +96,7 @@ impl Client {
 impl WatchStream {
     /// Waits for the next event. `None`: the stream has ended, orderly or by a break event.
     ///
-    /// What is no event is one of kind [`EventKind::Malformed`], and the stream goes on. An error
+    /// What is no event is one of kind [`super::EventKind::Malformed`], and the stream goes on. An error
     /// (a broken connection, `watch_idle_timeout` without a byte, a stop) ends it.
     #[allow(clippy::should_implement_trait)] // an iterator cannot lend its items
     pub fn next(&mut self) -> Result<Option<WatchEvent<'_>>, StorageError> {
