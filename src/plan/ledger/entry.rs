@@ -44,10 +44,15 @@ pub struct Refusal {
 
 impl Refusal {
     /// Whether a record wanted like this is what was refused, or can do no more than that. Compared
-    /// by field: as a whole, a record whose host is kept is not the one that has it.
+    /// by field: as a whole, a record whose host is kept is not the one that has it. Which host is kept
+    /// is for the CMDB's record to say.
     pub fn covers(&self, wanted: &Fingerprint, scheduled: bool) -> bool {
-        let same = self.wanted.is_some_and(|refused| refused.difference(wanted).is_empty());
-        same && !(self.kept_host && scheduled)
+        let Some(refused) = &self.wanted else { return false };
+        let mut differs = refused.difference(wanted);
+        if self.kept_host {
+            differs.remove(Field::HostInnerIp);
+        }
+        differs.is_empty() && !(self.kept_host && scheduled)
     }
 }
 

@@ -101,6 +101,30 @@ fn a_pod_that_loses_its_host_before_its_refusal_is_not_tried_again_by_a_full_syn
 }
 
 #[test]
+fn a_refusal_of_a_pod_that_lost_another_host_than_was_held_lasts() {
+    let mut desk = Desk::with(false);
+    desk.record(pod("a", 1, "S1"));
+    let moved = |version| with(pod("a", version, "S1"), Field::WorkloadName, "other");
+    desk.sees(with(moved(2), Field::HostInnerIp, "10.0.0.2"), Source::Event);
+    desk.expect("update a: bk_host_innerip bk_pod_workloadname");
+    let (_, lost) = desk.gate(homeless(moved(3)), Source::Event);
+    desk.updated("a", &[Field::HostInnerIp, Field::WorkloadName], Ok(()));
+    desk.takes(lost);
+    let held = with(pod("a", 1, "S1"), Field::HostInnerIp, "10.0.0.2");
+    desk.expect("read back a");
+    desk.read_back("a", Some(&held));
+    desk.expect("update a: bk_pod_workloadname");
+    desk.updated("a", &[Field::WorkloadName], Ok(()));
+    desk.expect("read back a");
+    desk.read_back("a", Some(&held));
+    assert!(desk.ledger.is_refused("a"));
+    desk.ledger.begin_full_sync();
+    desk.ledger.stored(&held.record);
+    desk.ledger.end_stored();
+    assert_eq!(desk.sees(homeless(moved(3)), Source::Listing), Verdict::Refused);
+}
+
+#[test]
 fn a_host_that_comes_back_after_the_refusal_lets_the_record_be_replaced() {
     let mut desk = Desk::new();
     desk.record(pod("a", 1, "S1"));

@@ -396,12 +396,3 @@ fn parked_records_beyond_the_bound_are_read_again() {
     desk.create_answered("c", Err(busy()));
     assert!(desk.lane.record("c").is_none());
 }
-
-#[test]
-fn a_refused_read_says_nothing_about_the_record() {
-    let mut desk = at_duplicate();
-    desk.lane.holder_found("b", Err(refused(1_199_006, None)), desk.now, &mut desk.ledger);
-    assert!(!desk.ledger.is_refused("b"));
-    desk.wait();
-    desk.expect("find holder for b");
-}

@@ -315,3 +315,12 @@ fn only_what_was_sent_and_not_taken_is_replaced() {
     desk.read_back("a", Some(&named(2, "other")));
     desk.expect("update a: bk_pod_workloadname");
 }
+
+#[test]
+fn a_refused_read_says_nothing_about_the_record() {
+    let mut desk = at_duplicate();
+    desk.lane.holder_found("b", Err(refused(1_199_006, None)), desk.now, &mut desk.ledger);
+    assert!(!desk.ledger.is_refused("b"));
+    desk.wait();
+    desk.expect("find holder for b");
+}
