@@ -61,7 +61,10 @@ impl Program {
         let task_file = directory.path().join("tasks.json");
         fs::write(&task_file, Value::from(tasks).to_string()).expect("a writable temporary directory");
         let (status, metrics) = (free_port(), free_port());
+        // One full sync follows `cmdb_timeout` after a cluster was taken over: it is over before what is
+        // measured begins.
         let mut config = json!({
+            "cmdb_timeout": 5,
             "zk": "", "port": status.port(), "metric_port": metrics.port(), "task_manager_type": "file",
             "task_file": task_file, "storage_addrs": [format!("http://{storage}")],
             "cmdb_addr": format!("http://{cmdb}"), "cmdb_user": "bcs",
