@@ -17,7 +17,7 @@ pub(super) enum Seen {
 }
 
 /// What is to be done about one pod.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// Nothing.
     Same,

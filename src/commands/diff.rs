@@ -2,10 +2,11 @@
 //!
 //! Reads only, one request at a time to each side and no more than `--qps` a second, takes no lock:
 //! a fleet at work does not notice. What is on its way to the CMDB while this looks is no drift, so
-//! each difference of the two listings is read again, and once more, before it counts.
+//! each difference of the two listings is read again, as often as `looks` says, before it counts.
 
 use super::comparison::{Seen, Verdict, compare};
 use super::diff_report::{ClusterReport, Report};
+use super::looks::{Candidate, Glimpse, Looks};
 use super::pace::Pace;
 use super::progress::Progress;
 use super::{clusters, failed, peers, print};
@@ -20,10 +21,8 @@ use crate::sync::Peers;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is on its way to the CMDB has arrived after this time.
+/// Between two looks: what is on its way to the CMDB has usually arrived after this time.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
-/// More differences than this are no writes that happen to be under way: one look is enough.
-const NO_COINCIDENCE: usize = 1000;
 
 /// Why a cluster could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -32,14 +31,6 @@ enum DiffError {
     Cmdb(#[from] CmdbError),
     #[error("{0}")]
     Storage(#[from] StorageError),
-}
-
-/// A pod that may differ.
-#[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    pub uuid: String,
-    pub namespace: String,
-    pub name: String,
 }
 
 /// `diff`; returns the exit code.
@@ -84,17 +75,13 @@ impl<'a> Looker<'a> {
     fn compare(&mut self, report: &mut ClusterReport, progress: &mut Progress) -> Result<(), DiffError> {
         let modules = self.peers.cmdb.topology(self.cluster.bk_biz_id)?;
         let mut candidates = self.list(&modules, report, progress)?;
-        let enough = candidates.len() > NO_COINCIDENCE;
-        for last in [enough, true] {
-            if candidates.is_empty() {
-                break;
-            }
-            // What was under way at the last look is there now.
+        let mut looks = Looks::new(candidates.len());
+        while !candidates.is_empty() {
             std::thread::sleep(IN_FLIGHT);
-            candidates = self.read_again(candidates, &modules, last.then_some(&mut *report), progress)?;
-            if last {
-                break;
-            }
+            let open = self.look(&mut looks, candidates, &modules, report, progress)?;
+            let (different, moving) = looks.judge(open);
+            different.into_iter().for_each(|(candidate, verdict)| report.note(candidate, verdict));
+            candidates = moving;
         }
         Ok(())
     }
@@ -121,7 +108,7 @@ impl<'a> Looker<'a> {
         report.pods.unplaced = counts.rejected;
         let by_uuid: BTreeMap<String, Candidate> = differing
             .into_iter()
-            .map(|Order { uuid, namespace, name, .. }| (uuid.clone(), Candidate { uuid, namespace, name }))
+            .map(|Order { uuid, namespace, name, .. }| (uuid.clone(), Candidate::new(uuid, namespace, name)))
             .collect();
         Ok(by_uuid.into_values().collect())
     }
@@ -173,45 +160,47 @@ impl<'a> Looker<'a> {
 
     // ---- each difference -------------------------------------------------------------------
 
-    /// Reads each candidate on both sides; those that still differ, with `report` noted there.
-    fn read_again(
+    /// Reads each candidate on both sides; those that still differ.
+    fn look(
         &mut self,
+        looks: &mut Looks,
         candidates: Vec<Candidate>,
         modules: &Modules,
-        mut report: Option<&mut ClusterReport>,
+        report: &mut ClusterReport,
         progress: &mut Progress,
     ) -> Result<Vec<Candidate>, DiffError> {
         let doing = format!("{}: reading differences again", self.cluster.id);
         progress.begin(doing, Some(candidates.len()));
-        let mut left = Vec::new();
+        let mut open = Vec::new();
         for (done, candidate) in candidates.into_iter().enumerate() {
             progress.at(done);
-            let verdict = self.read(&candidate, modules)?;
-            if verdict == Verdict::Same {
-                continue;
-            }
-            match &mut report {
-                Some(report) => report.note(candidate, verdict),
-                None => left.push(candidate),
+            let glimpse = self.read(&candidate, modules)?;
+            match glimpse.verdict {
+                Verdict::Repaired => report.note(candidate, Verdict::Repaired),
+                _ => open.extend(looks.take(candidate, glimpse)),
             }
         }
-        Ok(left)
+        Ok(open)
     }
 
-    fn read(&mut self, candidate: &Candidate, modules: &Modules) -> Result<Verdict, DiffError> {
+    fn read(&mut self, candidate: &Candidate, modules: &Modules) -> Result<Glimpse, DiffError> {
         let Cluster { id, kind, bk_biz_id, .. } = self.cluster;
         self.pace.wait();
         // In this order: a pod that changes in between looks behind, and is read once more.
         let document = self.peers.storage.get(id, *kind, &candidate.namespace, &candidate.name)?;
         let stored = self.peers.cmdb.find_by_uuid(*bk_biz_id, &candidate.uuid)?;
         let stored = stored.filter(|stored| stored.cluster == *id).map(|stored| stored.record);
+        let mut version = None;
         let seen = match document.map(|document| self.converter.document(&document, modules)) {
             None | Some(Ok(Observation::Deleted(_))) => Seen::Gone(Proof::Gone),
-            Some(Ok(Observation::Pod(pod))) if pod.record.uuid == candidate.uuid => Seen::Pod(pod),
+            Some(Ok(Observation::Pod(pod))) if pod.record.uuid == candidate.uuid => {
+                version = pod.version;
+                Seen::Pod(pod)
+            }
             Some(Ok(Observation::Pod(pod))) => Seen::Gone(Proof::Superseded { by: pod.record.uuid }),
             // It is there; the service would leave its record as it is.
-            Some(Err(_)) => return Ok(Verdict::Same),
+            Some(Err(_)) => return Ok(Glimpse { version, verdict: Verdict::Same }),
         };
-        Ok(compare(stored.as_ref(), seen))
+        Ok(Glimpse { version, verdict: compare(stored.as_ref(), seen) })
     }
 }

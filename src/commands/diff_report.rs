@@ -1,7 +1,7 @@
 //! What `diff` found, as text and as JSON.
 
 use super::comparison::{FieldChange, Verdict};
-use super::diff::Candidate;
+use super::looks::Candidate;
 use super::{DRIFT, FAILED, GOOD, count};
 use crate::config::printable;
 use crate::model::Cluster;
@@ -77,7 +77,7 @@ impl ClusterReport {
 
     /// Notes what reading a pod again came to.
     pub fn note(&mut self, candidate: Candidate, verdict: Verdict) {
-        let Candidate { uuid, namespace, name } = candidate;
+        let Candidate { uuid, namespace, name, .. } = candidate;
         let mut difference = Difference { uuid, namespace, name, fields: Vec::new(), proof: None };
         match verdict {
             Verdict::Same => {}

@@ -9,6 +9,7 @@ mod comparison;
 mod connect;
 mod diff;
 mod diff_report;
+mod looks;
 mod pace;
 mod progress;
 mod purge;
