@@ -96,7 +96,7 @@ fn parts(config: &Config, stats: &Arc<RequestStats>) -> Result<Parts, StartError
 
 fn paas(config: &Config, stats: &Arc<RequestStats>) -> Result<PaasSource, StartError> {
     let Some(base) = &config.paas_addr else {
-        return Err(StartError::Incomplete("paas_addr: required with task_manager_type paas"));
+        return Err(StartError::Incomplete("paas_addr: is required with task_manager_type paas"));
     };
     let settings = PaasSettings {
         env: config.paas_env.clone(),

@@ -7,7 +7,7 @@ mod browser;
 mod fake;
 mod world;
 
-use bcs_bkcmdb_synchronizer::config::Secret;
+use bcs_bkcmdb_synchronizer::config::{Config, Secret, Sources};
 use bcs_bkcmdb_synchronizer::observe::StatusServer;
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control, ProblemStatus};
@@ -194,8 +194,13 @@ fn sentences_in_sentences_are_chinese_and_the_words_of_others_stay() {
         ),
         ("waiting", "a later release's own words", "a later release's own words"),
     ];
+    let (english, chinese) = broken_configuration();
+    let said = said.into_iter().chain([("configuration", english.as_str(), chinese.as_str())]);
+    let said: Vec<(&str, &str, &str)> = said.collect();
     let mut cluster = fake::cluster(CLUSTER, ClusterState::Degraded, None);
-    cluster.problems.extend(said.map(|(kind, message, _)| ProblemStatus { kind, message: message.into() }));
+    cluster
+        .problems
+        .extend(said.iter().map(|&(kind, message, _)| ProblemStatus { kind, message: message.into() }));
     let source = Arc::new(Fake::new(vec![cluster]));
     let (_server, address) = serve(&source, None);
     let browser = open("zh-CN", &address);
@@ -206,6 +211,34 @@ fn sentences_in_sentences_are_chinese_and_the_words_of_others_stay() {
         browser.click("#language");
     }
     quiet(&browser);
+}
+
+/// What a changed configuration file with a good deal wrong in it is told to be, here and in Chinese.
+fn broken_configuration() -> (String, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("broken.json");
+    let text = r#"{"zkk": "", "zk": "", "port": 70000, "storage_addrs": ["ftp://a", "b:0"],
+        "cmdb_addr": "c", "task_manager_type": "file", "task_file": "/none", "time_zone": "Mars/Base",
+        "server_cert_file": "Cargo.toml", "paas_app_secret": {"env": "NO_SUCH_VARIABLE"}}"#;
+    std::fs::write(&file, text).unwrap();
+    let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+    let problems = Config::load(&sources).unwrap_err().in_one_line();
+    let english = format!(
+        "the new configuration is not in force: {problems}; correct it, the last good one still holds"
+    );
+    let chinese = [
+        "新配置未生效：zkk：不是同步器的配置项；是否指 `zk`？（FILE 第 1 行）",
+        "port：必须是 0 到 65535 之间的整数；给出的是 70000（FILE 第 1 行）",
+        "cmdb_user：必须给出：发送给 CMDB 的用户名",
+        "storage_addrs：每一项必须是基础 URL：协议必须是 http 或 https；给出的是 [\"ftp://a\", \"b:0\"]（FILE 第 1 行）",
+        "task_file：无法读取：文件或目录不存在（系统错误 2）；给出的是 \"/none\"（FILE 第 2 行）",
+        "paas_app_secret：环境变量 NO_SUCH_VARIABLE 没有设置或为空（FILE 第 3 行）",
+        "server_key_file：与 server_cert_file 一起时必须给出",
+        "time_zone：必须是 local、UTC 或本机认识的 IANA 名称，例如 Asia/Shanghai（软件包 tzdata）；给出的是 \"Mars/Base\"（FILE 第 2 行）；\
+         请改正，在此之前沿用上一次有效的配置",
+    ]
+    .join("；另外，");
+    (english, chinese.replace("FILE", file.to_str().unwrap()))
 }
 
 #[test]

@@ -79,6 +79,14 @@ impl fmt::Display for Problems {
     }
 }
 
+impl Problems {
+    /// All of them in one sentence; the page splits it where this joins it.
+    pub fn in_one_line(&self) -> String {
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        all.join("; also ").replace('\n', "; ")
+    }
+}
+
 /// A value as a message may show it: on one line, at most 80 characters, and not at all if it may
 /// hold a password (`user:password@host`).
 pub fn shown(text: &str) -> Option<String> {

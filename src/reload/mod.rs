@@ -97,7 +97,7 @@ impl<T: Target> Looks<T> {
         let problem = match Config::load(&self.sources) {
             Err(problems) => Some(format!(
                 "the new configuration is not in force: {}; correct it, the last good one still holds",
-                problems.to_string().replace('\n', "; ")
+                problems.in_one_line()
             )),
             Ok(Loaded { config, .. }) => self.take(config, asked, files),
         };
