@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail by panicking.
 
 mod container;
+mod peer;
 #[path = "container/process.rs"]
 mod process;
 mod program;
@@ -11,11 +12,15 @@ mod world;
 #[path = "common/zookeeper.rs"]
 mod zookeeper;
 
-use bcs_bkcmdb_synchronizer::config::Secret;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bcs_bkcmdb_synchronizer::config::{Secret, TlsFiles};
 use bcs_bkcmdb_synchronizer::coordination::{Client, Role, Servers, Session};
-use bcs_bkcmdb_synchronizer::http::Method;
+use bcs_bkcmdb_synchronizer::http::{self, Method, Options, Request, tls};
 use bcs_bkcmdb_synchronizer::sandbox::paas::{PaasServer, SimCluster, SimPaas, SimProject};
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+use peer::Peer;
+use peer::certificates::Authority;
 use program::Program;
 use serde_json::{Value, json};
 use std::fs;
@@ -29,6 +34,8 @@ use zookeeper::ZooKeepers;
 
 /// Part of every secret here; what follows says where it was.
 const SECRET: &str = "s3cret";
+/// Has the libraries talk too, TLS and HTTP among them.
+const LIBRARIES: [(&str, &str); 1] = [("RUST_LOG", "trace")];
 /// The keys that are secrets.
 const KEYS: [&str; 3] = ["paas_app_secret", "paas_access_token", "zk_password"];
 
@@ -37,6 +44,63 @@ const KEYS: [&str; 3] = ["paas_app_secret", "paas_access_token", "zk_password"];
 fn check(what: &str, output: &str) {
     let found: Vec<&str> = output.lines().filter(|line| line.contains(SECRET)).collect();
     assert!(found.is_empty(), "{what}: {found:#?}");
+}
+
+/// How a private key could show in a text: its secret bytes, and what the file has of them.
+fn forms(key: &Path) -> Vec<String> {
+    // PKCS#8 of an elliptic curve has its 32 secret bytes from this one on.
+    const SECRET_BYTES: usize = 36;
+    let pem = fs::read_to_string(key).unwrap();
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = BASE64_STANDARD.decode(&body).unwrap();
+    let secret = &der[SECRET_BYTES..SECRET_BYTES + 8];
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = format!("{secret:?}");
+    // Three bytes are four letters; lines of the file end after 64.
+    let letters = |from: usize| body[from..from + 12].to_owned();
+    vec![
+        letters(SECRET_BYTES / 3 * 4),
+        letters(64),
+        hex.to_uppercase(),
+        hex,
+        bytes[1..bytes.len() - 1].into(),
+    ]
+}
+
+/// Fails if a private key shows in a text, and says which key and how, not where.
+#[track_caller]
+fn check_keys(keys: &[&Path], what: &str, output: &str) {
+    for key in keys {
+        for (form, shown) in forms(key).iter().enumerate() {
+            assert!(!output.contains(shown.as_str()), "{what}: {} in form {form}", key.display());
+        }
+    }
+}
+
+/// What a client with a certificate gets over HTTPS.
+fn ask(files: &TlsFiles, url: &str) -> String {
+    let tls = Some(tls::client_config(files, false).unwrap());
+    let client = http::Client::new(&Options { tls, ..Options::default() });
+    let headers =
+        [("BK_User", "admin"), ("HTTP_BLUEKING_SUPPLIER_ID", "0"), ("HTTP_BK_SUPPLIER_ACCOUNT", "0")];
+    let request = Request {
+        method: Method::Get,
+        url,
+        headers: &headers,
+        body: None,
+        timeout: Some(PATIENCE),
+        idle_timeout: None,
+    };
+    String::from_utf8(client.send(&request).unwrap().bytes(1 << 24).unwrap()).unwrap()
+}
+
+/// What the container server shows Prometheus.
+fn metrics_of(server: &process::Process) -> String {
+    let caller = container::Caller::new(format!("http://{}", server.metrics));
+    let (_, metrics) = caller.raw(Method::Get, "/metrics", b"").unwrap();
+    let metrics = String::from_utf8(metrics).unwrap();
+    assert!(metrics.contains("bkcmdb_container_"), "{metrics}");
+    metrics
 }
 
 /// Everything a run of the program printed. `variables` are its environment beside the test's own.
@@ -188,6 +252,92 @@ fn no_secret_is_in_anything_the_service_puts_out() {
 }
 
 #[test]
+fn no_private_key_is_in_anything_either_program_puts_out() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let (storage, status) = (ours.issue("storage"), ours.issue("status"));
+    let (client, operator, stranger) =
+        (ours.issue("client"), ours.issue("operator"), theirs.issue("stranger"));
+    let key = |files: &TlsFiles| files.key.clone().unwrap();
+    let (client_key, status_key, other_key) = (key(&client), key(&status), key(&stranger));
+    let keys = [client_key.as_path(), status_key.as_path(), other_key.as_path()];
+    let operator = ours.trusting(operator);
+
+    // A bcs-storage without pods that wants to know its clients.
+    let peer = Peer::start_tls(tls::server_config(&ours.trusting(storage)).unwrap(), |mut connection| {
+        while let Some(request) = connection.request() {
+            if request.method == "POST" && connection.begin_stream() {
+                return connection.wait_for_end();
+            }
+            connection.answer(200, r#"{"result":true,"code":0,"message":"","data":[]}"#);
+        }
+    });
+    let world = World::single(Generation::New).with(json!({
+        "v": 100, "storage_addrs": [peer.origin()], "storage_ca": ours.ca, "storage_cert": client.cert,
+        "storage_key": client.key, "ca_file": ours.ca, "server_cert_file": status.cert,
+        "server_key_file": status.key,
+    }));
+    let mut program = Program::start(world);
+    let at = |path: &str| ask(&operator, &format!("https://{}{path}", program.address));
+    wait_until("it is in step with the storage", PATIENCE, || at("/api/v1/status").contains("\"live\""));
+    for path in ["/", "/healthz", "/readyz", "/api/v1/status", "/api/v1/assignment"] {
+        check_keys(&keys, path, &at(path));
+    }
+    let status_address = program.address.clone();
+    let log = program.log();
+    program.address = log.split("metrics on ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    check_keys(&keys, "metrics", &program.text(Method::Get, "/metrics", &[]));
+
+    // Keys that do not fit, that nobody trusts, that stand where the path of their file should.
+    let config = program.path("synchronizer.json");
+    let config = ["--config", config.to_str().unwrap()];
+    let pasted = fs::read_to_string(&other_key).unwrap();
+    for (change, telling) in [
+        (json!({}), "rustls::client"),
+        (json!({"storage_key": stranger.key}), "does not fit"),
+        (json!({"storage_cert": stranger.cert, "storage_key": stranger.key}), "FAILED bcs-storage"),
+        (json!({"storage_key": pasted}), "storage_key: cannot be read"),
+        (json!({"storage_key": client.cert}), "no private key in it"),
+    ] {
+        program.change(change);
+        let said = run(&[&config[..], &["check-config", "--connect"]].concat(), &LIBRARIES);
+        assert!(said.contains(telling), "{telling}: {said}");
+        check_keys(&keys, telling, &said);
+        check_keys(&keys, "diff", &run(&[&config[..], &["diff"]].concat(), &LIBRARIES));
+    }
+    wait_until("the problem shows", PATIENCE, || {
+        ask(&operator, &format!("https://{status_address}/api/v1/status")).contains("no private key in it")
+    });
+    check_keys(&keys, "the problem", &ask(&operator, &format!("https://{status_address}/api/v1/status")));
+    let log = program.log();
+    assert!(log.contains("DEBUG"), "the log is talkative");
+    check_keys(&keys, "the log", &log);
+    check_keys(&keys, "stdout", &fs::read_to_string(program.path("stdout")).unwrap());
+
+    let directory = tempfile::tempdir().unwrap();
+    let secured =
+        json!({"v": 100, "ca_file": ours.ca, "server_cert_file": status.cert, "server_key_file": status.key});
+    let server = process::Process::start_with(&LIBRARIES, directory.path(), secured);
+    let api = server.caller.base.replace("http://", "https://");
+    for path in ["/healthz", "/openapi.json", "/none"] {
+        check_keys(&keys, path, &ask(&operator, &format!("{api}{path}")));
+    }
+    let refused = tls::client_config(&ours.trusting(stranger), false).unwrap();
+    let refused = http::Client::new(&Options { tls: Some(refused), ..Options::default() });
+    let url = format!("{api}/healthz");
+    let request = Request {
+        method: Method::Get,
+        url: &url,
+        headers: &[],
+        body: None,
+        timeout: Some(PATIENCE),
+        idle_timeout: None,
+    };
+    check_keys(&keys, "a handshake that fails", &refused.send(&request).err().unwrap().to_string());
+    check_keys(&keys, "metrics of the container server", &metrics_of(&server));
+    check_keys(&keys, "log of the container server", &server.into_log().join("\n"));
+}
+
+#[test]
 fn no_secret_is_shown_wherever_it_was_configured() {
     let directory = tempfile::tempdir().unwrap();
     let credentials = directory.path().to_str().unwrap();
@@ -254,6 +404,7 @@ fn no_name_of_a_user_or_key_is_in_what_the_container_server_and_the_packages_fil
         }
     }
     check("the API", &said);
+    check("the metrics", &metrics_of(&server));
     check("the log", &server.into_log().join("\n"));
     for shell in ["bash", "zsh", "fish"] {
         check(shell, &run(&["completions", shell], &[("BKCMDB_SYNC_ZK_PASSWORD", "s3cret-environment")]));

@@ -88,10 +88,10 @@ impl Problems {
 }
 
 /// A value as a message may show it: on one line, at most 80 characters, and not at all if it may
-/// hold a password (`user:password@host`).
+/// hold a password (`user:password@host`) or is a key where the path of its file should stand.
 pub fn shown(text: &str) -> Option<String> {
     const LONGEST: usize = 80;
-    if text.contains('@') {
+    if text.contains('@') || text.contains("-----BEGIN") {
         return None;
     }
     let mut start: String = text.chars().take(LONGEST).collect();

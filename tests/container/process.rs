@@ -12,40 +12,37 @@ use std::thread::JoinHandle;
 pub struct Process {
     child: Child,
     pub caller: Caller,
+    /// Address of its metrics.
+    pub metrics: String,
     log: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Process {
     /// Starts it with its files in `directory`.
     pub fn start(directory: &Path, extra: Value) -> Self {
-        Self::start_command(Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer")), directory, extra)
+        Self::start_with(&[], directory, extra)
     }
 
-    /// The same on a machine that trusts the CAs in a file.
-    pub fn start_trusting(directory: &Path, extra: Value, ca: &Path) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"));
-        program.env("SSL_CERT_FILE", ca);
-        Self::start_command(program, directory, extra)
-    }
-
-    fn start_command(mut program: Command, directory: &Path, extra: Value) -> Self {
+    /// The same with further variables in its environment.
+    pub fn start_with(variables: &[(&str, &str)], directory: &Path, extra: Value) -> Self {
         let file = directory.join("config.json");
         std::fs::write(&file, config(directory, extra).to_string()).unwrap();
-        let mut child = program
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
             .args(["container-server", "--config"])
             .arg(&file)
             .env_remove("RUST_LOG")
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let line = log.find_map(|line| line.split_once("API on ").map(|(_, rest)| rest.to_owned()));
         let line = line.unwrap();
-        let address = line.split(',').next().unwrap();
-        let caller = Caller::new(format!("http://{address}"));
+        let (address, metrics) = line.split_once(", metrics on ").unwrap();
+        let (caller, metrics) = (Caller::new(format!("http://{address}")), metrics.trim().to_owned());
         // The log goes on being read, so that the server never waits for its reader.
         let log = std::thread::spawn(move || log.collect());
-        Self { child, caller, log: Some(log) }
+        Self { child, caller, metrics, log: Some(log) }
     }
 
     /// SIGKILL; a server that is gone already is as good.

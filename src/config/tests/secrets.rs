@@ -47,6 +47,13 @@ fn a_password_in_an_address_is_refused_and_not_shown() {
 }
 
 #[test]
+fn a_key_where_the_path_of_its_file_should_stand_is_refused_and_not_shown() {
+    let key = "-----BEGIN PRIVATE KEY-----\\nhunter2\\n-----END PRIVATE KEY-----";
+    let text = Config::from_json(&with(&format!("\"storage_key\":\"{key}\""))).unwrap_err().to_string();
+    assert!(text.contains("storage_key: cannot be read") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
 fn the_admin_token_is_read_from_its_file() {
     let file = NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
