@@ -85,6 +85,7 @@ impl Comparison {
         mute: &mut MuteCheck,
         now: Moment,
     ) -> Lacking {
+        ledger.forget_dead(events.waiting_since(now));
         let Missing { recorded, unrecorded: mut orders, doomed, superseded, total } = ledger.missing(now);
         if !self.deletes {
             return Lacking { orders, held_back: 0, total };
@@ -100,5 +101,31 @@ impl Comparison {
         orders.extend(superseded);
         orders.extend(carry_out);
         Lacking { orders, held_back, total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Observation;
+    use crate::plan::testkit::*;
+    use crate::plan::{GuardSettings, Verdict};
+
+    #[test]
+    fn a_dead_pod_is_remembered_as_long_as_an_event_of_that_time_waits_at_the_gate() {
+        let mut ledger = ledger();
+        ledger.event(queued(None, Some(hint_of(&pod("a", 2, "")))), SECOND);
+        let mut events = EventQueue::new(9);
+        events.push(Observation::Pod(Box::new(pod("a", 1, "S1"))), SECOND * 2);
+        let settings = GuardSettings { percent: 100, min: 0, interval: SECOND };
+        let (mut guard, mut mute) = (Guard::new(settings), MuteCheck::new(SECOND));
+        // A full sync that holds the gate for an hour.
+        ledger.begin_full_sync();
+        let now = SECOND * 3600;
+        Comparison::new(&[], None, false, true).missing(&mut ledger, &mut guard, &events, &mut mute, now);
+        let late = events.take(1, |_| false).remove(0);
+        assert_eq!(ledger.event(late, now).verdict, Verdict::Verify);
+        Comparison::new(&[], None, false, true).missing(&mut ledger, &mut guard, &events, &mut mute, now);
+        assert!(ledger.is_empty());
     }
 }

@@ -1,12 +1,18 @@
 //! The event queue: what waits at the gate, newest per storage document.
 //!
 //! Bounded by distinct documents, never by events. What does not fit is dropped on purpose: the
-//! caller then asks for a full sync, which finds it (design.md 2).
+//! caller then asks for a full sync, which finds it (design.md 2). What that cannot find is the end of a
+//! pod nobody knew: an older event about it may still come, and would bring it back. So after a dropped
+//! delete events are [doubtful](QueuedEvent::doubtful) for a while.
 
 use super::Moment;
 use super::mutation::{Mutation, active};
 use crate::model::{DeletedPod, Observation, ObservedPod};
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// How long after the end of a pod older events about it may arrive: they do within seconds.
+pub(super) const LATEST: Duration = Duration::from_secs(300);
 
 /// What is known about one storage document since the gate last looked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +23,8 @@ pub struct QueuedEvent {
     pub hint: Option<DeletedPod>,
     /// When the first of the folded events arrived.
     pub received: Moment,
+    /// Not long before it arrived a delete was dropped: perhaps the one of its pod.
+    pub doubtful: bool,
 }
 
 /// What became of an event.
@@ -36,12 +44,14 @@ pub struct EventQueue {
     capacity: usize,
     events: HashMap<Box<str>, QueuedEvent>,
     order: VecDeque<Box<str>>,
+    /// When a delete was dropped last.
+    lost_delete: Option<Moment>,
 }
 
 impl EventQueue {
     /// A queue for at most `capacity` documents.
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, events: HashMap::new(), order: VecDeque::new() }
+        Self { capacity, events: HashMap::new(), order: VecDeque::new(), lost_delete: None }
     }
 
     /// How many documents wait.
@@ -62,12 +72,14 @@ impl EventQueue {
     /// Adds what an event says.
     pub fn push(&mut self, observation: Observation, now: Moment) -> Pushed {
         let key = key(&observation);
-        let event = QueuedEvent::new(observation, now);
+        let doubtful = self.lost_delete.is_some_and(|lost| now.saturating_sub(lost) <= LATEST);
+        let event = QueuedEvent::new(observation, now, doubtful);
         if let Some(waiting) = self.events.get_mut(&key) {
             waiting.fold(event);
             return Pushed::Folded;
         }
         if self.order.len() >= self.capacity {
+            self.drops(&event, now);
             return Pushed::Dropped;
         }
         self.order.push_back(key.clone());
@@ -96,18 +108,33 @@ impl EventQueue {
     }
 
     /// Forgets everything; a full sync follows.
-    pub fn clear(&mut self) {
-        self.events.clear();
+    pub fn clear(&mut self, now: Moment) {
+        for (_, event) in std::mem::take(&mut self.events) {
+            self.drops(&event, now);
+        }
         self.order.clear();
+    }
+
+    fn drops(&mut self, event: &QueuedEvent, now: Moment) {
+        if event.hint.is_some() {
+            self.lost_delete = Some(now);
+        }
+    }
+
+    /// When the event arrived that has been waiting longest; `now` if none waits.
+    pub fn waiting_since(&self, now: Moment) -> Moment {
+        let oldest = self.order.front().and_then(|key| self.events.get(key));
+        oldest.map_or(now, |event| event.received)
     }
 }
 
 impl QueuedEvent {
-    fn new(observation: Observation, received: Moment) -> Self {
-        match observation {
-            Observation::Pod(pod) => Self { pod: Some(pod), hint: None, received },
-            Observation::Deleted(hint) => Self { pod: None, hint: Some(hint), received },
-        }
+    fn new(observation: Observation, received: Moment, doubtful: bool) -> Self {
+        let (pod, hint) = match observation {
+            Observation::Pod(pod) => (Some(pod), None),
+            Observation::Deleted(hint) => (None, Some(hint)),
+        };
+        Self { pod, hint, received, doubtful }
     }
 
     /// The uuid this is about, as far as it tells.
@@ -122,6 +149,7 @@ impl QueuedEvent {
     /// A later event about the same document. No order can be trusted between a delete and a
     /// living version, nor between two uids (protocol.md 1.3): then the name is read.
     fn fold(&mut self, later: Self) {
+        self.doubtful |= later.doubtful;
         if let Some(new) = later.pod {
             if active(Mutation::LastEventCounts) {
                 self.hint = None;
@@ -260,6 +288,34 @@ mod tests {
         let uuids = |events: Vec<QueuedEvent>| events.iter().map(|e| e.uuid().to_owned()).collect::<Vec<_>>();
         assert_eq!(uuids(queue.take(1, |event| event.uuid() == "a")), ["b"]);
         assert_eq!(uuids(queue.take(9, |_| false)), ["a", "c"]);
+    }
+
+    #[test]
+    fn after_a_dropped_delete_events_are_doubtful_for_a_while() {
+        let full = |queue: &mut EventQueue| {
+            queue.push(pod("1", "a", 1), Duration::ZERO);
+            assert_eq!(queue.push(pod("2", "b", 1), Duration::ZERO), Pushed::Dropped);
+            assert_eq!(queue.push(deleted("2"), Duration::ZERO), Pushed::Dropped);
+        };
+        let cleared = |queue: &mut EventQueue| {
+            queue.push(deleted("1"), Duration::ZERO);
+            queue.clear(Duration::ZERO);
+        };
+        for (losing, left) in [(&full as &dyn Fn(&mut EventQueue), 1), (&cleared, 0)] {
+            let mut queue = EventQueue::new(1);
+            losing(&mut queue);
+            assert_eq!(queue.take(9, |_| false).iter().filter(|event| !event.doubtful).count(), left);
+            for (at, doubtful) in [(LATEST, true), (LATEST + Duration::from_millis(1), false)] {
+                queue.push(pod("2", "b", 1), at);
+                assert_eq!(queue.take(1, |_| false)[0].doubtful, doubtful, "{at:?}");
+            }
+        }
+        let mut queue = EventQueue::new(1);
+        queue.push(pod("1", "a", 1), Duration::ZERO);
+        queue.push(pod("2", "b", 1), Duration::ZERO);
+        queue.clear(Duration::ZERO);
+        queue.push(pod("2", "b", 1), Duration::ZERO);
+        assert!(!queue.take(1, |_| false)[0].doubtful, "a full sync finds what lives");
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) fn ledger() -> Ledger {
 
 /// A queued event with either part.
 pub(super) fn queued(pod: Option<ObservedPod>, hint: Option<DeletedPod>) -> QueuedEvent {
-    QueuedEvent { pod: pod.map(Box::new), hint, received: Duration::ZERO }
+    QueuedEvent { pod: pod.map(Box::new), hint, received: Duration::ZERO, doubtful: false }
 }
 
 /// One ledger and one lane; the test is storage and CMDB.

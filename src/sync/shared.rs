@@ -161,7 +161,7 @@ impl Shared {
     pub fn set_modules(&self, modules: Arc<Modules>) {
         let mut current = self.modules.0.write();
         *current = Some(modules);
-        self.events.lock().clear();
+        self.events.lock().clear(self.clock.now());
     }
 
     /// Sends orders to the shards they belong to. The caller holds the gate.

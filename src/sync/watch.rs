@@ -115,7 +115,7 @@ fn follow(shared: &Shared, control: &WatchControl, mut stream: WatchStream) -> D
     shared.stats.watch_connected.store(true, Relaxed);
     shared.problems.clear(Problem::Watch);
     // What the last stream told may be outdated by what was lost between the two.
-    shared.events.lock().clear();
+    shared.events.lock().clear(shared.clock.now());
     shared.schedule.lock().stream_opened(opened, SUBSCRIBED_AFTER);
     shared.sync_wake.wake();
     let end = loop {

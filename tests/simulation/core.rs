@@ -162,7 +162,7 @@ impl Core {
         self.stream += 1;
         self.connected = true;
         if !self.broke(Misuse::KeepOldStreamsEvents) {
-            self.queue.clear();
+            self.queue.clear(self.now);
         }
         if self.stream == 1 || !self.broke(Misuse::NoRelistAfterBreak) {
             self.schedule.stream_opened(self.now, SUBSCRIBED_AFTER);
@@ -216,7 +216,7 @@ impl Core {
             return;
         }
         self.modules.modules = modules.to_vec();
-        self.queue.clear();
+        self.queue.clear(self.now);
         if !self.broke(Misuse::NoRelistAfterTopology) {
             self.schedule.request(Cause::Topology, self.now);
         }

@@ -1,8 +1,9 @@
 //! Both listings of a full sync against the ledger: what is recorded, what is missing.
 
 use super::entry::{Entry, Keys, Life};
-use super::{Acked, Ledger, Missing, Order, Source, TOMBSTONE_LIFE, verify_order};
+use super::{Acked, Ledger, Missing, Order, Source, verify_order};
 use crate::model::PodRecord;
+use crate::plan::event_queue::LATEST;
 use crate::plan::mutation::{Mutation, active};
 use crate::plan::{Fingerprint, Fingerprinter, Moment};
 
@@ -85,9 +86,8 @@ impl Ledger {
         }
     }
 
-    /// The storage listing is complete: what it lacks, and what was dead for long is forgotten.
+    /// The storage listing is complete: what it lacks.
     pub fn missing(&mut self, now: Moment) -> Missing {
-        self.sweep(now);
         let generation = self.generation;
         let mut missing = Missing { superseded: self.superseded(), ..Missing::default() };
         for entry in self.index.iter_mut() {
@@ -133,8 +133,11 @@ impl Ledger {
         slots.into_iter().flat_map(|slot| self.verify(slot, false).orders).collect()
     }
 
-    fn sweep(&mut self, now: Moment) {
-        let expired = |entry: &Entry| matches!(entry.life, Life::Tombstone(since) if now.saturating_sub(since) > TOMBSTONE_LIFE);
+    /// Forgets what was dead for long, as far as the events go that arrived until that moment: an older
+    /// one may be waiting at the gate.
+    pub fn forget_dead(&mut self, until: Moment) {
+        let expired =
+            |entry: &Entry| matches!(entry.life, Life::Tombstone(since) if until.saturating_sub(since) > LATEST);
         let slots: Vec<u32> = self.index.slots().filter(|(_, e)| expired(e)).map(|(slot, _)| slot).collect();
         self.tombstones -= slots.len();
         slots.into_iter().for_each(|slot| self.index.remove(slot));

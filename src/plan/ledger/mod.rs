@@ -27,10 +27,7 @@ use super::{Fingerprint, Fingerprinter, Moment};
 use crate::model::PodRecord;
 use entry::Entry;
 use index::Index;
-use std::time::Duration;
 
-/// How long a deleted uid is remembered: events that overtook its delete arrive within seconds.
-const TOMBSTONE_LIFE: Duration = Duration::from_secs(300);
 /// Deleted uids remembered at most; 20,000 × 250 bytes are 5 MiB.
 const TOMBSTONES: usize = 20_000;
 

@@ -14,9 +14,21 @@ impl Ledger {
     pub fn event(&mut self, event: QueuedEvent, now: Moment) -> Decision {
         match (event.hint, event.pod) {
             (Some(hint), pod) => self.hint(&hint, pod.as_deref(), now),
+            (None, Some(pod)) if self.may_be_over(&pod, event.doubtful) => {
+                let slot = self.entry_of(&pod);
+                self.verify(slot, false)
+            }
             (None, Some(pod)) => self.observe(*pod, Source::Event, Some(event.received), now),
             (None, None) => Decision::of(Verdict::Stale),
         }
+    }
+
+    /// Whether an event may be older than the end of its pod, and that end forgotten or never known.
+    /// Where its name is known, what holds that decides.
+    fn may_be_over(&self, pod: &ObservedPod, doubtful: bool) -> bool {
+        let doubtful = doubtful || self.tombstones >= TOMBSTONES;
+        let PodRecord { uuid, namespace, name, .. } = &pod.record;
+        doubtful && self.index.by_uuid(uuid).is_none() && self.index.by_name(namespace, name).is_none()
     }
 
     /// A claim that a pod is gone: whoever it may be about is read.

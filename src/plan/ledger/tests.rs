@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::model::Field;
+use crate::plan::QueuedEvent;
+use crate::plan::event_queue::LATEST;
 use crate::plan::testkit::*;
 use Source::{Event, Listing, Read};
 
@@ -219,11 +221,32 @@ fn the_memory_of_dead_pods_ends() {
     let mut ledger = recorded(1, "S1");
     ledger.doom("a");
     ledger.removed("a", NOW);
-    ledger.begin_full_sync();
-    ledger.missing(NOW + TOMBSTONE_LIFE);
+    ledger.forget_dead(NOW + LATEST);
     assert_eq!(ledger.len(), 1);
-    ledger.missing(NOW + TOMBSTONE_LIFE + SECOND);
+    ledger.forget_dead(NOW + LATEST + SECOND);
     assert!(ledger.is_empty());
+}
+
+#[test]
+fn a_pod_whose_end_may_have_been_dropped_is_read_before_it_is_created() {
+    let mut ledger = recorded(1, "S1");
+    let doubtful = |pod| QueuedEvent { doubtful: true, ..queued(Some(pod), None) };
+    let decision = ledger.event(doubtful(named("new", 1, "S1")), NOW);
+    assert_eq!((decision.verdict, uuids(&decision.orders)), (Verdict::Verify, vec!["new"]));
+    assert_eq!(ledger.event(doubtful(pod("a", 2, "S2")), NOW).verdict, Verdict::Write);
+    assert_eq!(ledger.event(queued(Some(named("newer", 1, "S1")), None), NOW).verdict, Verdict::Write);
+}
+
+#[test]
+fn while_the_memory_of_dead_pods_is_full_an_unknown_pod_is_read_before_it_is_created() {
+    let mut ledger = ledger();
+    for number in 0..TOMBSTONES {
+        let claim = hint_of(&named(&number.to_string(), 1, ""));
+        ledger.event(queued(None, Some(claim)), NOW);
+    }
+    let event = || queued(Some(named("new", 1, "S1")), None);
+    assert_eq!(ledger.event(event(), NOW).verdict, Verdict::Verify);
+    assert!(ledger.len() <= TOMBSTONES + 1);
 }
 
 #[test]

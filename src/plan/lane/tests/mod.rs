@@ -210,7 +210,7 @@ fn without_permission_to_delete_the_memory_of_dead_pods_is_bounded_too() {
     desk.found("a", PointRead::Gone);
     desk.expect("idle");
     desk.ledger.begin_full_sync();
-    desk.ledger.missing(SECOND * 1000);
+    desk.ledger.forget_dead(SECOND * 1000);
     assert!(desk.ledger.is_empty());
 }
 
