@@ -136,8 +136,7 @@ impl Ledger {
     /// Forgets what was dead for long, as far as the events go that arrived until that moment: an older
     /// one may be waiting at the gate.
     pub fn forget_dead(&mut self, until: Moment) {
-        let expired =
-            |entry: &Entry| matches!(entry.life, Life::Tombstone(since) if until.saturating_sub(since) > LATEST);
+        let expired = |entry: &Entry| matches!(entry.life, Life::Tombstone(since) if until.saturating_sub(since) > LATEST);
         let slots: Vec<u32> = self.index.slots().filter(|(_, e)| expired(e)).map(|(slot, _)| slot).collect();
         self.tombstones -= slots.len();
         slots.into_iter().for_each(|slot| self.index.remove(slot));
