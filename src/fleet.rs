@@ -152,9 +152,9 @@ impl Member {
         })
     }
 
-    /// Threads that are gone though they should not.
-    fn lost(&self) -> [Option<String>; 4] {
-        [self.session.lost(), self.locks.lost(), self.informer.lost(), self.manager.lost()]
+    /// What is wrong with its threads, in words.
+    fn troubles(&self) -> [Option<String>; 4] {
+        [self.session.trouble(), self.locks.trouble(), self.informer.trouble(), self.manager.trouble()]
     }
 }
 
@@ -189,7 +189,7 @@ impl Coordination for Member {
             sessions: self.session.sessions(),
             reassignments: self.manager.reassignments(),
             problems,
-            lost_threads: self.lost().into_iter().flatten().collect(),
+            thread_troubles: self.troubles().into_iter().flatten().collect(),
             clock_ahead_ms: self.session.clock_ahead_ms(),
             fatal: self.session.fatal(),
         }

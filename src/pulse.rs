@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+/// What a thread does between two signs takes milliseconds: after so long it hangs, beside what it said
+/// its wait may take.
+pub const HANG: Duration = Duration::from_secs(120);
 /// What passes between two looks counts as so much at most: the rest, nobody was looking, as when the
 /// process was stopped.
 const LOOK: Duration = Duration::from_secs(30);

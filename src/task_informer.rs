@@ -131,9 +131,9 @@ impl TaskInformer {
         self.shared.problem.lock().clone()
     }
 
-    /// The thread that is gone though it should not.
-    pub fn lost(&self) -> Option<String> {
-        self.looker.lock().lost()
+    /// What is wrong with its threads, in words.
+    pub fn trouble(&self) -> Option<String> {
+        self.looker.lock().trouble()
     }
 
     /// Stops the thread; the channel is disconnected.

@@ -88,5 +88,5 @@ fn fifty_sessions_that_expired_leave_nothing_behind() {
         wait_for("everything stands again", SOON, || instance.status().sessions >= first + cycle && whole());
     }
     wait_until_no_more_than(before);
-    assert_eq!(instance.status().lost_threads, [""; 0]);
+    assert_eq!(instance.status().thread_troubles, [""; 0]);
 }

@@ -5,6 +5,7 @@
 
 use super::link::{Link, LinkError, Servers};
 use super::relay::{Event, Relay};
+use crate::pulse;
 use crossbeam::channel::{Receiver, unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -130,7 +131,11 @@ impl Client {
 
     fn call<T>(&self, path: &str, ask: impl FnOnce(&ZooKeeper) -> ZkResult<T>) -> Result<T, CallError> {
         let Some(zookeeper) = &self.zookeeper else { return Err(CallError::SessionOver) };
-        match catch_unwind(AssertUnwindSafe(|| ask(zookeeper))) {
+        // A call that is not answered ends with the session.
+        pulse::within(self.timeout);
+        let asked = catch_unwind(AssertUnwindSafe(|| ask(zookeeper)));
+        pulse::beat();
+        match asked {
             Ok(answer) => answer.map_err(|error| sort(path, error)),
             Err(_) => Err(CallError::Refused {
                 path: path.to_owned(),

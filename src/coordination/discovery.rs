@@ -69,9 +69,9 @@ impl Discovery {
         self.session.problem().or_else(|| self.known.problem.lock().clone())
     }
 
-    /// The thread that is gone though it should not.
-    pub fn lost(&self) -> Option<String> {
-        self.session.lost().or_else(|| self.looker.lock().lost())
+    /// What is wrong with its threads, in words.
+    pub fn trouble(&self) -> Option<String> {
+        self.session.trouble().or_else(|| self.looker.lock().trouble())
     }
 
     /// Stops the threads and ends the session.

@@ -91,9 +91,9 @@ impl Locks {
         self.looker.lock().poke();
     }
 
-    /// The thread that is gone though it should not.
-    pub fn lost(&self) -> Option<String> {
-        self.looker.lock().lost()
+    /// What is wrong with its threads, in words.
+    pub fn trouble(&self) -> Option<String> {
+        self.looker.lock().trouble()
     }
 
     /// Stops the thread; every fence is down.

@@ -3,9 +3,10 @@
 //! Watches are hints (design.md 4): what matters is that the look is repeated. So every part of
 //! coordination is one function "look", and this is the loop around it.
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use super::worker::Worker;
+use crate::pulse;
+use crossbeam::channel::{Receiver, Sender, bounded, select};
 use std::io;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a stop waits for a look under way. Calls end sooner; a look may be many calls.
@@ -14,15 +15,7 @@ const STOP_GRACE: Duration = Duration::from_millis(700);
 /// A running loop. Stops when dropped.
 pub(crate) struct Looker {
     poke: Sender<()>,
-    thread: Option<Running>,
-}
-
-struct Running {
-    handle: JoinHandle<()>,
-    /// Dropped: stop.
-    stop: Sender<()>,
-    /// Disconnected: ended.
-    ended: Receiver<()>,
+    worker: Option<Worker>,
 }
 
 impl Looker {
@@ -36,24 +29,24 @@ impl Looker {
         mut look: impl FnMut() -> Duration + Send + 'static,
     ) -> io::Result<Self> {
         let (poke, poked) = bounded(1);
-        let (stop, stopped) = bounded::<()>(0);
-        let (end, ended) = bounded::<()>(0);
-        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _end = end;
+        let worker = Worker::start(name, move |stopped| {
             loop {
                 let pause = look();
-                select! {
-                    recv(stopped) -> _ => return,
-                    recv(poked) -> _ => {}
-                    recv(woken) -> _ => {}
-                    default(pause) => {}
-                }
-                if stopped.try_recv().is_err_and(|error| error.is_disconnected()) {
+                let over = pulse::resting(|| {
+                    select! {
+                        recv(stopped) -> _ => return true,
+                        recv(poked) -> _ => {}
+                        recv(woken) -> _ => {}
+                        default(pause) => {}
+                    }
+                    stopped.try_recv().is_err_and(|error| error.is_disconnected())
+                });
+                if over {
                     return;
                 }
             }
         })?;
-        Ok(Self { poke, thread: Some(Running { handle, stop, ended }) })
+        Ok(Self { poke, worker: Some(worker) })
     }
 
     /// Looks again soon.
@@ -61,23 +54,15 @@ impl Looker {
         let _ = self.poke.try_send(());
     }
 
-    /// The name of the thread, if it ended without being asked to: it panicked.
-    pub fn lost(&self) -> Option<String> {
-        let Running { handle, ended, .. } = self.thread.as_ref()?;
-        let gone = ended.try_recv().is_err_and(|error| error.is_disconnected());
-        gone.then(|| handle.thread().name().unwrap_or_default().to_owned())
+    /// What is wrong with the thread, in words: it ended without being asked to, or hangs.
+    pub fn trouble(&self) -> Option<String> {
+        self.worker.as_ref()?.trouble()
     }
 
     /// Ends the loop after the look under way. A second call does nothing.
     pub fn stop(&mut self) {
-        let Some(Running { handle, stop, ended }) = self.thread.take() else { return };
-        drop(stop);
-        match ended.recv_timeout(STOP_GRACE) {
-            Err(RecvTimeoutError::Timeout) => {
-                log::debug!("{:?}: a look under way is left to end alone", handle.thread().name());
-            }
-            _ if handle.join().is_err() => log::error!("coordination: a thread panicked"),
-            _ => {}
+        if let Some(worker) = self.worker.take() {
+            worker.stop(STOP_GRACE);
         }
     }
 }
@@ -91,7 +76,7 @@ impl Drop for Looker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam::channel::{never, unbounded};
+    use crossbeam::channel::unbounded;
 
     const LONG: Duration = Duration::from_secs(3600);
 
@@ -114,38 +99,5 @@ mod tests {
         look();
         drop(looker);
         assert!(sight.recv().is_err());
-    }
-
-    #[test]
-    fn a_thread_that_panicked_is_named_and_one_that_was_stopped_is_not() {
-        let (fail, failing) = bounded::<()>(0);
-        let mut looker = Looker::start("test", never(), move || {
-            assert!(failing.recv().is_ok(), "for this test");
-            LONG
-        })
-        .unwrap();
-        assert_eq!(looker.lost(), None);
-        let ended = looker.thread.as_ref().unwrap().ended.clone();
-        drop(fail);
-        assert!(ended.recv().is_err());
-        assert_eq!(looker.lost().as_deref(), Some("test"));
-        looker.stop();
-        assert_eq!(looker.lost(), None);
-    }
-
-    #[test]
-    fn a_stop_does_not_wait_for_a_look_that_hangs() {
-        let (release, held) = bounded::<()>(0);
-        let (begin, begun) = bounded::<()>(0);
-        let (_wake, woken) = bounded(1);
-        let mut looker = Looker::start("test", woken, move || {
-            let _ = begin.send(());
-            let _ = held.recv();
-            LONG
-        })
-        .unwrap();
-        begun.recv().unwrap();
-        looker.stop();
-        drop(release);
     }
 }

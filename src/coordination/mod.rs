@@ -8,7 +8,7 @@
 //! Below it, from the wire up: `wire` (frames), `link` (one authenticated connection), `relay` (one
 //! session over many connections), `client` (calls that end), `session` (heartbeat, `lease`,
 //! `registration`, a new session after a lost one); on that stand `election`, `lock` with `fence`,
-//! `discovery` and `view`, each a look that a `looker` repeats.
+//! `discovery` and `view`, each a look that a `looker` repeats. Their threads are `worker`s.
 
 mod client;
 mod discovery;
@@ -30,6 +30,7 @@ mod session;
 mod standalone;
 mod view;
 mod wire;
+mod worker;
 
 pub use client::{CallError, Client};
 pub use discovery::Discovery;
@@ -123,8 +124,9 @@ pub struct CoordinationStatus {
     pub reassignments: u64,
     /// What is wrong, in words that say what to do.
     pub problems: Vec<String>,
-    /// Threads that are gone though they should not: only a restart brings them back.
-    pub lost_threads: Vec<String>,
+    /// Threads that have ended though they should not, or hang, in words: only a restart brings them
+    /// back.
+    pub thread_troubles: Vec<String>,
     /// Milliseconds this machine's clock is ahead of ZooKeeper's, beyond what the network may account
     /// for; none without ZooKeeper.
     pub clock_ahead_ms: Option<i64>,

@@ -13,15 +13,16 @@ use super::lease::Lease;
 use super::link::Servers;
 use super::registration::{Registration, RegistrationError, register};
 use super::relay::Event;
+use super::worker::Worker;
 use crate::boottime::boottime;
 use crate::logging::Told;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use crate::pulse;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, never, select};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Heartbeats within one session timeout: the lease (two thirds) outlives three lost ones.
@@ -61,15 +62,7 @@ impl Role {
 /// A supervised session. Stops when dropped.
 pub struct Session {
     shared: Arc<Shared>,
-    thread: Mutex<Option<Thread>>,
-}
-
-struct Thread {
-    handle: JoinHandle<()>,
-    /// Dropped: stop.
-    stop: Sender<()>,
-    /// Disconnected: ended.
-    ended: Receiver<()>,
+    worker: Mutex<Option<Worker>>,
 }
 
 struct Shared {
@@ -124,14 +117,9 @@ impl Session {
             sessions: AtomicU64::new(0),
             clock_ahead_ms: Mutex::default(),
         });
-        let (stop, stopped) = bounded(0);
-        let (end, ended) = bounded(0);
         let supervised = Arc::clone(&shared);
-        let handle = std::thread::Builder::new().name("zk session".to_owned()).spawn(move || {
-            let _end: Sender<()> = end;
-            supervised.supervise(&stopped);
-        })?;
-        Ok(Self { shared, thread: Mutex::new(Some(Thread { handle, stop, ended })) })
+        let worker = Worker::start("zk session", move |stopped| supervised.supervise(stopped))?;
+        Ok(Self { shared, worker: Mutex::new(Some(worker)) })
     }
 
     /// The client of the moment.
@@ -199,24 +187,18 @@ impl Session {
         self.shared.state.lock().fatal.clone()
     }
 
-    /// The name of its thread, if that ended without being asked to and without a [`fatal`](Self::fatal)
-    /// reason: it panicked.
-    pub fn lost(&self) -> Option<String> {
-        let thread = self.thread.lock();
-        let Thread { handle, ended, .. } = thread.as_ref()?;
-        let gone = ended.try_recv().is_err_and(|error| error.is_disconnected());
-        (gone && self.fatal().is_none()).then(|| handle.thread().name().unwrap_or_default().to_owned())
+    /// What is wrong with its thread, in words: it ended without being asked to and without a
+    /// [`fatal`](Self::fatal) reason, or hangs.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.worker.lock().as_ref()?.trouble();
+        trouble.filter(|_| self.fatal().is_none())
     }
 
     /// Ends the session: registration and locks go with it. A second call does nothing.
     pub fn stop(&self) {
-        let Some(Thread { handle, stop, ended }) = self.thread.lock().take() else { return };
-        drop(stop);
-        match ended.recv_timeout(STOP_GRACE) {
-            Err(RecvTimeoutError::Timeout) => {
-                log::debug!("ZooKeeper: a connection attempt is left to end alone")
-            }
-            _ => drop(handle.join()),
+        let worker = self.worker.lock().take();
+        if let Some(worker) = worker {
+            worker.stop(STOP_GRACE);
         }
     }
 }
@@ -265,7 +247,7 @@ impl Shared {
                 }
             }
             let jittered = pause.mul_f64(0.5 + fastrand::f64());
-            if stopped.recv_timeout(jittered) != Err(RecvTimeoutError::Timeout) {
+            if pulse::resting(|| stopped.recv_timeout(jittered)) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
             pause = (pause * 2).min(BACKOFF.1);
@@ -304,7 +286,8 @@ impl Shared {
     fn register(&self, client: &Client, stopped: &Receiver<()>) -> Result<Option<String>, RegistrationError> {
         let Some((parent, info)) = self.role.registration() else { return Ok(None) };
         let known_root = self.state.lock().root;
-        let mut go_on = |wait| stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout);
+        let mut go_on =
+            |wait| pulse::resting(|| stopped.recv_timeout(wait)) == Err(RecvTimeoutError::Timeout);
         let Registration { path, root, hold } = register(client, parent, info, known_root, &mut go_on)?;
         self.state.lock().root = Some(root);
         let sent = boottime();
@@ -325,6 +308,7 @@ impl Shared {
         let mut next = Instant::now() + interval;
         let mut events = client.events().clone();
         loop {
+            pulse::within(interval);
             select! {
                 recv(stopped) -> _ => return Ok(()),
                 recv(events) -> event => match event {

@@ -103,7 +103,7 @@ impl Coordination for Standalone {
             sessions: 0,
             reassignments: 0,
             problems: self.shared.lock().problems.clone(),
-            lost_threads: self.inventory.lock().lost().into_iter().collect(),
+            thread_troubles: self.inventory.lock().trouble().into_iter().collect(),
             clock_ahead_ms: None,
             fatal: None,
         }
@@ -192,7 +192,7 @@ mod tests {
     fn a_thread_that_is_gone_is_named() {
         let alone = start(Box::new(|| panic!("for this test")));
         assert!(alone.assigned().recv_timeout(Duration::from_secs(5)).is_err());
-        assert_eq!(alone.status().lost_threads, ["inventory"]);
+        assert_eq!(alone.status().thread_troubles, ["thread \"inventory\" has ended"]);
     }
 
     #[test]

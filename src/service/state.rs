@@ -102,9 +102,9 @@ impl StatusSource for State {
         let mut health = self.controller.health();
         let coordination = self.coordination.status();
         health.problems.extend(coordination.fatal);
-        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.lost());
-        for thread in coordination.lost_threads.into_iter().chain(discovery) {
-            health.problems.push(format!("coordination lost its thread {thread:?}: restart the service"));
+        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.trouble());
+        for trouble in coordination.thread_troubles.into_iter().chain(discovery) {
+            health.problems.push(format!("coordination: {trouble}; restart the service"));
         }
         health.ok = health.problems.is_empty();
         health

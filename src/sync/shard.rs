@@ -141,3 +141,40 @@ pub(super) fn shards(config: &Config, linger: Duration) -> Vec<Shard> {
     let limit = config.cmdb_batch_size.max(1) * 2;
     (0..config.senders_per_cluster.max(1)).map(|_| Shard::new(limit, linger)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard() -> Shard {
+        let shard = Shard::new(8, Duration::ZERO);
+        let at_work = std::thread::spawn(|| ());
+        *shard.thread.lock() = Some(at_work);
+        shard
+    }
+
+    #[test]
+    fn a_thread_ends_only_when_nothing_waits_for_it() {
+        let shard = shard();
+        shard.sender.send(Vec::new()).unwrap();
+        assert!(!shard.may_end(), "orders came at the last moment");
+        shard.receiver.try_recv().unwrap();
+        let (done, _flushed) = bounded(1);
+        shard.flush_sender.send(done).unwrap();
+        assert!(!shard.may_end(), "somebody waits for a sign");
+        assert!(shard.thread.lock().is_some());
+        shard.flushes.try_recv().unwrap();
+        assert!(shard.may_end());
+        assert!(shard.thread.lock().is_none(), "whoever sends next starts another");
+    }
+
+    #[test]
+    fn a_thread_that_ended_by_itself_is_noticed() {
+        let shard = shard();
+        while !shard.has_died() {
+            std::thread::yield_now();
+        }
+        assert!(shard.may_end());
+        assert!(!shard.has_died());
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::plan::ScheduleSettings;
+use crate::pulse;
 use std::time::Duration;
 
 /// How long a cluster waits for what. The default is what design.md says; a test that is about
@@ -30,7 +31,7 @@ impl Default for Timings {
             settle: seconds(10),
             overflow_spacing: seconds(30),
             mute_grace: seconds(30),
-            hang: seconds(120),
+            hang: pulse::HANG,
             mute_interval: seconds(60),
             linger: seconds(1),
         }

@@ -104,9 +104,9 @@ impl TaskManager {
         self.shared.report.lock().problems.clone()
     }
 
-    /// The thread that is gone though it should not.
-    pub fn lost(&self) -> Option<String> {
-        self.looker.lock().lost().or_else(|| self.shared.puller.lost())
+    /// What is wrong with its threads, in words.
+    pub fn trouble(&self) -> Option<String> {
+        self.looker.lock().trouble().or_else(|| self.shared.puller.trouble())
     }
 
     /// Stops the threads.

@@ -63,8 +63,8 @@ impl Puller {
         std::mem::take(&mut self.shared.pulls.lock())
     }
 
-    pub fn lost(&self) -> Option<String> {
-        self.looker.lock().lost()
+    pub fn trouble(&self) -> Option<String> {
+        self.looker.lock().trouble()
     }
 
     pub fn stop(&self) {

@@ -261,7 +261,10 @@ impl Fleet {
             let tail = lines[lines.len().saturating_sub(60)..].join("\n");
             let assignment = self.get(index, "/api/v1/assignment").unwrap_or_default();
             let states = self.states(index);
-            report.push_str(&format!("--- {}\n{tail}\n{assignment}\n{states:?}\n", instance.name));
+            let held = |_: &Child| format!("{} threads, {} files", instance.threads(), instance.files());
+            let held = instance.child.as_ref().map_or("stopped".to_owned(), held);
+            let name = &instance.name;
+            report.push_str(&format!("--- {name}: {held}\n{tail}\n{assignment}\n{states:?}\n"));
         }
         report
     }

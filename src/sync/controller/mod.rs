@@ -17,6 +17,7 @@ use crate::coordination::{Coordination, Lock};
 use crate::journal::Journal;
 use crate::model::Cluster;
 use crate::plan::Fingerprinter;
+use crate::pulse::{self, Pulses};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use crossbeam::select;
 use parking_lot::Mutex;
@@ -66,6 +67,8 @@ pub struct Controller {
     assigned: AtomicBool,
     /// Disconnected once the controller's thread has ended, however it ended.
     alive: Receiver<()>,
+    /// The pulse of the controller's thread.
+    pulses: Pulses,
 }
 
 /// The thread of a [`Controller`]. Stops when dropped.
@@ -102,18 +105,21 @@ impl Controller {
             leaving: Mutex::default(),
             assigned: AtomicBool::new(false),
             alive,
+            pulses: Pulses::new(timings.hang),
         });
+        let pulse = controller.pulses.begin("controller");
         let (stop, stopped) = bounded(0);
         let running = Arc::clone(&controller);
         let thread = std::thread::Builder::new().name("controller".to_owned()).spawn(move || {
             let _life = life;
-            running.run(&stopped, &changed);
+            pulse.of(|| running.run(&stopped, &changed));
         })?;
         Ok(ControllerHandle { controller, thread: Some(thread), stop: Some(stop) })
     }
 
     fn run(&self, stopped: &Receiver<()>, changed: &Receiver<Change>) {
         loop {
+            pulse::within(TICK);
             select! {
                 recv(stopped) -> _ => break,
                 recv(self.coordination.assigned()) -> clusters => match clusters {
@@ -274,7 +280,9 @@ impl Controller {
     /// Waits for clusters that are stopping, all together for one grace, and gives their locks back
     /// as soon as nothing of this instance can write for them.
     fn finish(&self, stopping: Vec<Reconciler>) {
-        let deadline = Instant::now() + self.common().config.shutdown_grace + LAST_REQUEST;
+        let grace = self.common().config.shutdown_grace + LAST_REQUEST;
+        pulse::within(grace);
+        let deadline = Instant::now() + grace;
         for reconciler in stopping {
             let id = reconciler.cluster().id.clone();
             let writing = reconciler.stop(deadline);

@@ -119,6 +119,7 @@ impl Controller {
             let stuck = reconciler.stuck(now);
             problems.extend(stuck.map(|what| format!("cluster {id}: {what}; restart the service")));
         }
+        problems.extend(self.pulses.stuck(now).map(|what| format!("{what}; restart the service")));
         if self.alive.try_recv() == Err(TryRecvError::Disconnected) {
             problems.push("the controller has ended: restart the service".to_owned());
         }
