@@ -1,9 +1,10 @@
 //! Arguments, then configuration, then command; exit codes are decided here.
 
-use bcs_bkcmdb_synchronizer::cli::{self, CheckArgs, Command};
+use bcs_bkcmdb_synchronizer::cli::{self, Command};
+use bcs_bkcmdb_synchronizer::commands::CheckOutcome;
 use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Loaded, Problems, Sources};
 use bcs_bkcmdb_synchronizer::{commands, container_server, logging, sandbox, service};
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 /// The command did what it is for.
@@ -30,7 +31,13 @@ fn execute(command: Command) -> i32 {
         Command::Run(sources) => {
             with(Config::load(&sources), |config| config.v, |config| service::run(config, &sources))
         }
-        Command::CheckConfig(sources, flags) => check(Config::load(&sources), &flags),
+        Command::CheckConfig(sources, flags) => {
+            match commands::check_config(Config::load(&sources), &flags) {
+                CheckOutcome::Good => GOOD,
+                CheckOutcome::PeerFailed => FAILED,
+                CheckOutcome::Bad => BAD_CONFIGURATION,
+            }
+        }
         Command::Diff(sources, flags) => work(&sources, |config| commands::diff(&config, &flags)),
         Command::Sync(sources, flags) => work(&sources, |config| commands::sync(&config, &flags)),
         Command::Purge(sources, flags) => work(&sources, |config| commands::purge(&config, &flags)),
@@ -71,20 +78,6 @@ fn with<T>(loaded: Result<Loaded<T>, Problems>, v: fn(&T) -> i64, run: impl FnOn
 /// A command that does its work and ends: its results are what to read, not its log.
 fn work(sources: &Sources, run: impl FnOnce(Config) -> i32) -> i32 {
     with(Config::load(sources), |config| commands::log_level(config.v), run)
-}
-
-/// `check-config`.
-fn check(loaded: Result<Loaded<Config>, Problems>, flags: &CheckArgs) -> i32 {
-    loaded.map_or_else(bad, |Loaded { warnings, config }| {
-        for warning in &warnings {
-            eprintln!("warning: {warning}");
-        }
-        if flags.connect {
-            logging::start(commands::log_level(config.v));
-            return commands::check_peers(&config, flags.output);
-        }
-        code(writeln!(io::stdout(), "configuration is good"))
-    })
 }
 
 fn bad(problems: Problems) -> i32 {

@@ -8,6 +8,7 @@ mod world;
 use bcs_bkcmdb_synchronizer::http::Method;
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use world::cmdb::Fault;
 use world::pods::{phase, pod, pod_with_uid, with};
@@ -21,9 +22,12 @@ struct Run {
 }
 
 impl Run {
+    /// What it printed as JSON, every field of which is documented.
     fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
+        let report = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr));
+        documented(&report);
+        report
     }
 
     fn all(&self) -> String {
@@ -37,6 +41,19 @@ impl Run {
             assert!(self.stdout.contains(part) || self.stderr.contains(part), "{part}: {}", self.all());
         }
         self
+    }
+}
+
+/// Fails if the README does not name a field.
+fn documented(value: &Value) {
+    const README: &str = include_str!("../README.md");
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            assert!(README.contains(&format!("`{name}`")), "the README does not name {name}");
+            documented(value);
+        }),
+        Value::Array(items) => items.iter().for_each(documented),
+        _ => {}
     }
 }
 
@@ -104,7 +121,7 @@ fn diff_names_what_a_full_sync_would_do_field_by_field_and_writes_nothing() {
         "delete": [{"uuid": "uid-web-1", "namespace": "default", "name": "web-1",
             "proof": "point read: not in bcs-storage"}],
     });
-    assert_eq!(report, json!({"outcome": "drift", "clusters": [expected]}));
+    assert_eq!(report, json!({"outcome": "drift", "error": null, "clusters": [expected]}));
     assert_eq!(world.cmdb.writes().len(), writes, "diff only reads");
 }
 
@@ -165,6 +182,10 @@ fn clusters_that_are_not_in_the_inventory_are_named_with_those_that_are() {
     for command in ["diff", "sync"] {
         let wanted = ["cluster BCS-K8S-9 is not in the inventory", "known: BCS-K8S-00001"];
         run(&world, &[command, "--cluster", "BCS-K8S-9"]).expect(1, &wanted);
+        let report =
+            run(&world, &[command, "--cluster", "BCS-K8S-9", "--output", "json"]).expect(1, &[]).json();
+        assert_eq!((&report["outcome"], &report["clusters"]), (&json!("failed"), &json!([])), "{report}");
+        assert!(report["error"].as_str().unwrap().contains(wanted[0]), "{report}");
     }
     run(&world, &["diff", "--cluster", CLUSTER, "--exclude_clusters", CLUSTER])
         .expect(1, &["exclude_clusters"]);
@@ -176,22 +197,25 @@ fn sync_makes_both_sides_equal_and_says_what_it_did() {
     let report = run(&world, &["sync", "--output", "json"]).expect(0, &[]).json();
     let cluster = json!({"cluster_id": CLUSTER, "bk_biz_id": BIZ, "outcome": "ok", "created": 1, "updated": 1,
         "deleted": 1, "rejected": 0, "pending": 0, "held_back_deletes": 0, "error": null});
-    assert_eq!(report, json!({"outcome": "ok", "sync_policy": "sync", "clusters": [cluster]}));
+    assert_eq!(report, json!({"outcome": "ok", "sync_policy": "sync", "error": null, "clusters": [cluster]}));
     assert!(world.verdict().unwrap().is_equal());
     run(&world, &["sync"]).expect(0, &["0 created, 0 updated, 0 deleted"]);
 }
 
 /// Runs a command on a terminal of its own: exit code, and everything that appeared on it.
-fn run_on_a_terminal(world: &World, arguments: &str) -> (Option<i32>, String) {
+fn run_on_a_terminal(world: &World, arguments: &str, typed: &str) -> (Option<i32>, String) {
     let program = env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer");
     let command = format!("{program} --config {} {arguments}", world.config_file().display());
-    let output = Command::new("script")
+    let mut terminal = Command::new("script")
         .args(["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
         .env_remove("RUST_LOG")
         .env("TERM", "xterm")
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
         .unwrap();
+    terminal.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    let output = terminal.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -206,7 +230,7 @@ fn on_a_terminal_a_bar_shows_how_far_a_command_is_and_then_goes() {
         ("sync", "comparing and writing", 0, "300 created"),
         ("diff", "listing", 0, "equal, 300 pods"),
     ] {
-        let (exit, shown) = run_on_a_terminal(&world, command);
+        let (exit, shown) = run_on_a_terminal(&world, command, "");
         assert_eq!(exit, Some(code), "{shown}");
         let (bar, rest) =
             shown.rsplit_once(CLEAR).unwrap_or_else(|| panic!("{command} shows no bar: {shown:?}"));
@@ -311,6 +335,25 @@ fn purge_deletes_every_record_of_one_cluster_from_one_business() {
     let expected = json!({"cluster_id": CLUSTER, "bk_biz_id": 2, "outcome": "ok", "found": 3, "deleted": 3, "error": null});
     assert_eq!(report, expected);
     assert_eq!(world.cmdb.records(BIZ).unwrap().len(), 1, "the other cluster's stays");
+}
+
+#[test]
+fn purge_asks_and_takes_nothing_but_yes_for_an_answer() {
+    let world = synced(3);
+    let command = format!("purge --cluster {CLUSTER} --biz 2");
+    for (typed, code, result, left) in [
+        ("\n", 1, "nothing was deleted", 3),
+        ("y\n", 1, "nothing was deleted", 3),
+        ("yes\n", 0, "3 records deleted", 0),
+    ] {
+        let (exit, shown) = run_on_a_terminal(&world, &command, typed);
+        let question = format!("Delete 3 records of cluster {CLUSTER} in business 2");
+        assert!(
+            exit == Some(code) && shown.contains(&question) && shown.contains(result),
+            "{exit:?} {shown}"
+        );
+        assert_eq!(world.cmdb.records(BIZ).unwrap().len(), left, "{typed:?}");
+    }
 }
 
 #[test]

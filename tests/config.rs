@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bcs_bkcmdb_synchronizer::config::{Config, ContainerServerConfig, Environment, Sources};
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -129,10 +130,42 @@ fn without_a_file_the_way_to_name_one_is_told() {
 #[test]
 fn commands_refuse_a_bad_configuration_with_exit_2() {
     let bench = Bench::new("{}");
-    for arguments in [&["-f", "c.json"][..], &["run", "-f", "c.json"], &["-f", "c.json", "container-server"]]
-    {
-        assert_eq!(bench.run(arguments).status.code(), Some(2), "{arguments:?}");
+    let commands = [
+        &[][..],
+        &["run"],
+        &["check-config"],
+        &["check-config", "--connect"],
+        &["diff"],
+        &["sync"],
+        &["purge", "--cluster", "c", "--biz", "2", "--yes"],
+        &["container-server"],
+        &["container-server", "backup", "copy.db"],
+        &["container-server", "check"],
+    ];
+    for command in commands {
+        let output = bench.run(&[&["-f", "c.json"], command].concat());
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?} {text}");
+        assert!(text.contains("is required") && output.stdout.is_empty(), "{command:?} {text}");
     }
+}
+
+#[test]
+fn a_configuration_is_judged_in_json_too() {
+    let bench = Bench::new(with("\"v\":1"));
+    let check = || {
+        let output = bench.run(&["check-config", "-f", "c.json", "--output", "json"]);
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    let (code, good) = check();
+    let wanted = json!({"ok": true, "problems": [], "warnings": [], "peers": []});
+    assert_eq!((code, good), (Some(0), wanted.clone()));
+    bench.write("c.json", with("\"v\":\"x\",\"pid_dir\":\"/run\""));
+    let (code, mut bad) = check();
+    let problem = json!({"key": "v", "reason": "must be a whole number from 0 to 100", "given": "\"x\"",
+        "origin": "c.json line 1"});
+    assert_eq!(bad["problems"].take(), json!([problem]));
+    assert_eq!((code, &bad["ok"]), (Some(2), &json!(false)));
 }
 
 #[test]
@@ -299,9 +332,14 @@ fn the_examples_are_good() {
 #[test]
 fn help_version_completions_and_man_page_exit_0() {
     let bench = Bench::new("");
-    for arguments in
-        [&["--help"][..], &["--version"], &["completions", "bash"], &["man"], &["sandbox", "--help"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["completions", "bash"],
+        &["man"],
+        &["man", "sync"],
+        &["sandbox", "--help"],
+    ] {
         let output = bench.run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{arguments:?}");

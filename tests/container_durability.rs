@@ -148,6 +148,8 @@ fn acknowledged_writes_survive_kill_9() {
     // What an operator would do: copy the database of the running server, and look through both.
     let copy = directory.path().join("copy.db");
     assert!(command(directory.path(), &["backup", copy.to_str().unwrap()]).0);
+    let (again, _) = command(directory.path(), &["backup", copy.to_str().unwrap()]);
+    assert!(!again, "a copy is not written over");
     let (sound, original) = command(directory.path(), &["check"]);
     assert!(sound && original.contains("the database is sound"), "{original}");
     let config = config(directory.path(), json!({"database": copy}));

@@ -84,6 +84,7 @@ fn what_needs_a_restart_is_named() {
     wait_until("it is named", PATIENCE, || {
         program.problems().contains("port, reassign_delay changed in the configuration: restart the service")
     });
+    program.wait_logged("port, reassign_delay changed in the configuration: restart the service");
     program.wait_logged("DEBUG");
 }
 

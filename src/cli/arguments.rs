@@ -19,8 +19,8 @@ pub struct CheckArgs {
     /// Also ask ZooKeeper, bcs-storage, CMDB and the source of clusters, and say what each answered
     #[arg(long)]
     pub connect: bool,
-    /// How to print what the peers answered
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, requires = "connect")]
+    /// How to print the result
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
 }
 

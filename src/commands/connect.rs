@@ -1,8 +1,6 @@
 //! `check-config --connect`: asks every peer once, reads only, and says what each answered.
 
-use super::{FAILED, GOOD, print};
-use crate::cli::Output;
-use crate::config::{BaseUrl, Config, TaskManagerType, printable};
+use crate::config::{BaseUrl, Config, TaskManagerType};
 use crate::coordination::{CallError, Discovery, Role, Session, layout};
 use crate::feed;
 use crate::model::{Cluster, ClusterKind};
@@ -23,23 +21,16 @@ const ANY_CLUSTER: &str = "BCS-K8S-00000";
 
 /// What one peer answered.
 #[derive(Debug, Serialize)]
-struct Finding {
+pub(super) struct Finding {
     /// `zookeeper`, `storage_zk`, `bcs-storage`, `inventory`, `cmdb`.
-    peer: &'static str,
-    address: String,
-    ok: bool,
-    message: String,
+    pub peer: &'static str,
+    pub address: String,
+    pub ok: bool,
+    pub message: String,
 }
 
-/// The whole result.
-#[derive(Debug, Serialize)]
-struct Report {
-    ok: bool,
-    peers: Vec<Finding>,
-}
-
-/// Asks every peer; returns the exit code.
-pub fn check_peers(config: &Config, output: Output) -> i32 {
+/// Asks every peer.
+pub(super) fn ask_peers(config: &Config) -> Vec<Finding> {
     let mut peers = Vec::new();
     if !config.zk.is_empty() {
         peers.push(zookeeper(config));
@@ -48,9 +39,7 @@ pub fn check_peers(config: &Config, output: Output) -> i32 {
     peers.push(inventory);
     peers.extend(storages(config, clusters.first()));
     peers.extend(cmdb(config, &clusters));
-    let report = Report { ok: peers.iter().all(|finding| finding.ok), peers };
-    print(output, &report, || report.to_text());
-    if report.ok { GOOD } else { FAILED }
+    peers
 }
 
 /// A finding from what was learnt, or what went wrong.
@@ -169,7 +158,12 @@ fn cmdb(config: &Config, clusters: &[Cluster]) -> Vec<Finding> {
         let result = business(config, *biz, id).map(|good| format!("business {biz}: {good}"));
         finding("cmdb", address.clone(), result.map_err(|error| format!("business {biz}: {error}")))
     };
-    businesses.iter().take(BUSINESSES).map(one).collect()
+    let mut findings: Vec<Finding> = businesses.iter().take(BUSINESSES).map(one).collect();
+    if businesses.len() > BUSINESSES {
+        let left = format!("{} further businesses were not asked about", businesses.len() - BUSINESSES);
+        findings.push(finding("cmdb", address.clone(), Ok(left)));
+    }
+    findings
 }
 
 fn business(config: &Config, biz: i64, cluster: &str) -> Result<String, String> {
@@ -200,19 +194,5 @@ fn await_some<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option
             return found;
         }
         std::thread::sleep(POLL);
-    }
-}
-
-impl Report {
-    fn to_text(&self) -> String {
-        let line = |Finding { peer, address, ok, message }: &Finding| {
-            let word = if *ok { "ok    " } else { "FAILED" };
-            printable(&format!("{word} {peer} {address}: {message}")) + "\n"
-        };
-        let end = match self.ok {
-            true => "configuration is good, and so is every peer\n",
-            false => "configuration is good, but not every peer is\n",
-        };
-        self.peers.iter().map(line).collect::<String>() + end
     }
 }

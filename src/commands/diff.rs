@@ -9,7 +9,7 @@ use super::diff_report::{ClusterReport, Report};
 use super::looks::{Candidate, Glimpse, Looks};
 use super::pace::Pace;
 use super::progress::Progress;
-use super::{clusters, failed, peers, print};
+use super::{clusters, not_begun, peers, print};
 use crate::cli::SelectionArgs;
 use crate::cmdb::CmdbError;
 use crate::config::Config;
@@ -38,7 +38,7 @@ pub fn diff(config: &Config, flags: &SelectionArgs) -> i32 {
     let (clusters, peers) = match clusters(config, &flags.clusters).and_then(|all| Ok((all, peers(config)?)))
     {
         Ok(found) => found,
-        Err(error) => return failed(&error),
+        Err(error) => return not_begun(&error, flags.output, &Report::failed(&error)),
     };
     let mut progress = Progress::new();
     let reports: Vec<ClusterReport> = clusters

@@ -13,6 +13,8 @@ use std::fmt::Write;
 pub(super) struct Report {
     /// `equal`, `drift` or `failed`: the worst of the clusters'.
     outcome: &'static str,
+    /// Why nothing was compared at all.
+    error: Option<String>,
     clusters: Vec<ClusterReport>,
 }
 
@@ -143,7 +145,12 @@ impl Report {
         } else {
             "equal"
         };
-        Self { outcome, clusters }
+        Self { outcome, error: None, clusters }
+    }
+
+    /// It could not begin.
+    pub fn failed(error: &dyn std::error::Error) -> Self {
+        Self { outcome: "failed", error: Some(error.to_string()), clusters: Vec::new() }
     }
 
     /// The exit code that says so.

@@ -5,6 +5,7 @@
 //! went wrong, to stderr. Each returns its exit code. Nothing here decides what differs or what may
 //! be deleted: that is `plan`, for the service and for these alike.
 
+mod check_config;
 mod comparison;
 mod connect;
 mod diff;
@@ -16,7 +17,7 @@ mod purge;
 mod sync;
 mod turn;
 
-pub use connect::check_peers;
+pub use check_config::{CheckOutcome, check_config};
 pub use diff::diff;
 pub use purge::purge;
 pub use sync::sync;
@@ -123,6 +124,14 @@ fn some_of<'a>(ids: impl Iterator<Item = &'a str>) -> String {
         all if all <= SHOWN => ids.join(", "),
         all => format!("{} and {} more", ids[..SHOWN].join(", "), all - SHOWN),
     }
+}
+
+/// Says why a command could not begin; with JSON on stdout too.
+fn not_begun(error: &dyn std::fmt::Display, output: Output, report: &impl Serialize) -> i32 {
+    if output == Output::Json {
+        print(output, report, String::new);
+    }
+    failed(error)
 }
 
 /// Says why a command failed.

@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::turn::Turn;
-use super::{FAILED, GOOD, clusters, failed, peers, print};
+use super::{FAILED, GOOD, clusters, not_begun, peers, print};
 use crate::cli::SyncArgs;
 use crate::config::{Config, printable};
 use crate::model::Cluster;
@@ -18,6 +18,8 @@ struct Report {
     outcome: &'static str,
     /// `sync`, `upsert-only` or `dry-run`, which writes nothing.
     sync_policy: &'static str,
+    /// Why no cluster was begun at all.
+    error: Option<String>,
     clusters: Vec<ClusterReport>,
 }
 
@@ -39,8 +41,13 @@ struct ClusterReport {
 
 /// `sync`; returns the exit code.
 pub fn sync(config: &Config, flags: &SyncArgs) -> i32 {
+    let sync_policy = config.sync_policy.name();
     match sync_all(config, flags) {
-        Err(error) => failed(&error),
+        Err(error) => {
+            let why = Some(error.to_string());
+            let report = Report { outcome: "failed", sync_policy, error: why, clusters: Vec::new() };
+            not_begun(&error, flags.output, &report)
+        }
         Ok(report) => {
             print(flags.output, &report, || report.to_text());
             if report.outcome == "ok" { GOOD } else { FAILED }
@@ -60,7 +67,7 @@ fn sync_all(config: &Config, flags: &SyncArgs) -> Result<Report, Box<dyn std::er
     progress.end();
     let good = reports.iter().all(|report| report.outcome == "ok");
     let outcome = if good { "ok" } else { "failed" };
-    Ok(Report { outcome, sync_policy: config.sync_policy.name(), clusters: reports })
+    Ok(Report { outcome, sync_policy: config.sync_policy.name(), error: None, clusters: reports })
 }
 
 fn sync_one(

@@ -100,6 +100,9 @@ fn print(report: &Report, output: &mut dyn Write) -> io::Result<()> {
     for (account, biz, count) in &report.pods {
         writeln!(output, "supplier account {account}, business {biz}: {count} pods")?;
     }
+    if report.pods.is_empty() {
+        writeln!(output, "no pods")?;
+    }
     for line in &report.damage {
         writeln!(output, "damaged: {line}")?;
     }

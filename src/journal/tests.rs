@@ -111,12 +111,16 @@ fn lines_that_make_no_sense_are_passed_over_and_a_torn_one_is_ended() {
 #[test]
 fn files_older_than_thirty_days_are_taken_away() {
     let directory = tempfile::tempdir().unwrap();
-    let day = today();
-    for day in ["2020-01-01", &day] {
+    let ago = |days: i64| {
+        let then = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() - days * 86400).unwrap();
+        then.to_string()[..10].to_owned()
+    };
+    let kept = [ago(29), ago(1), ago(0)];
+    for day in [ago(2000), ago(32), ago(31)].iter().chain(&kept) {
         fs::write(file_of(directory.path(), day), "").unwrap();
     }
     let journal = Journal::start(Some(directory.path())).unwrap();
-    wait("the old file is gone", || days(directory.path()).unwrap() == [day.clone()]);
+    wait("the old files are gone", || days(directory.path()).unwrap() == kept);
     drop(journal);
 }
 
