@@ -49,7 +49,9 @@ fn open(language: &str, address: &str) -> Browser {
 
 /// The page as people with other screens see it.
 fn pictures(browser: &Browser, name: &str) {
-    for (kind, width, scheme) in [("light", 1280, "light"), ("dark", 1280, "dark"), ("phone", 390, "light")] {
+    let screens =
+        [("light", 1280, "light"), ("dark", 1280, "dark"), ("phone", 390, "light"), ("narrow", 320, "dark")];
+    for (kind, width, scheme) in screens {
         browser.screen(width, 900, scheme);
         browser.picture(&format!("{name}-{kind}"));
         let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
@@ -330,6 +332,10 @@ fn thousand() -> Arc<Fake> {
             let mut cluster = fake::cluster(&format!("BCS-K8S-{number:05}"), state, None);
             cluster.bk_biz_id = number % 7;
             cluster.pods.rejected = 0;
+            cluster.pods.storage = number as usize * 7919 % 5000;
+            cluster.pods.cmdb = cluster.pods.storage / 2;
+            cluster.lag_seconds = Some(number as f64 * 31.0 % 97.0);
+            cluster.senders.queued = number as usize * 13 % 50;
             if state == ClusterState::Degraded {
                 cluster
                     .problems
@@ -386,6 +392,23 @@ fn a_thousand_clusters_are_sorted_and_filtered_without_a_wait() {
     assert!(sort < 1000.0 && filter < 1000.0, "{sort} {filter}");
     assert_eq!(browser.count("#rows tr"), 11);
     browser.fill("#search", "");
+    // Every column, both ways: what is sorted by a number stands in its order.
+    let sort_all = "const columns = [...document.querySelectorAll('th[data-key]')];
+        const shown = (head) => [...document.querySelectorAll('#rows tr')].map((row) => Number(row.cells[head.cellIndex].textContent.replace(/\\D/g, '')));
+        const inOrder = (list) => list.every((value, at) => !at || list[at - 1] <= value);
+        return columns.flatMap((head) => ['ascending', 'descending'].map((direction) => {
+          head.querySelector('button').click();
+          const list = direction === 'ascending' ? shown(head) : shown(head).reverse();
+          const numeric = ['business', 'storage', 'cmdb', 'queue'].includes(head.dataset.key);
+          return head.dataset.key + ' ' + (head.ariaSort === direction && (!numeric || inOrder(list)));
+        }))";
+    let sorted: Vec<String> = serde_json::from_value(browser.run(sort_all)).unwrap();
+    assert!(sorted.len() == 18 && sorted.iter().all(|column| column.ends_with("true")), "{sorted:?}");
+    for (state, rows) in [("degraded", 101), ("live", 899), ("paused", 0), ("", 1000)] {
+        let choose = "const s = document.querySelector('#state'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))";
+        browser.run(&choose.replace("arguments[0]", &format!("'{state}'")));
+        assert_eq!(browser.count("#rows tr"), rows, "{state}");
+    }
     browser.click("[data-kind=full_sync] button");
     assert_eq!(browser.count("#rows tr"), 100, "those of one problem");
     browser.click("#kind");
