@@ -47,6 +47,12 @@ pub fn purge(config: &Config, flags: &PurgeArgs) -> i32 {
             report.outcome = "failed";
             report.error = Some(error.to_string());
             failed(&error);
+            if report.found > 0 {
+                let (deleted, found) = (report.deleted, count(report.found, "record"));
+                eprintln!(
+                    "{deleted} of {found} deleted; when that is mended, run it again: it goes on from there"
+                );
+            }
         }
     }
     if flags.output == Output::Json || report.error.is_none() {
