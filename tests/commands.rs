@@ -3,12 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail by panicking.
 
+#[path = "peer/certificates.rs"]
+mod certificates;
 mod world;
 
 use bcs_bkcmdb_synchronizer::http::Method;
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+use certificates::Authority;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use world::cmdb::Fault;
 use world::pods::{phase, pod, pod_with_uid, with};
@@ -298,7 +302,8 @@ fn commands_that_write_refuse_a_cluster_that_is_at_work() {
     let writes = world.cmdb.writes().len();
     let at = ["--port", port.as_str()];
     let wanted = format!("is at work at {address}");
-    run(&world, &[&["sync"], &at[..]].concat()).expect(1, &[&wanted, "curl -X POST"]);
+    run(&world, &[&["sync"], &at[..]].concat())
+        .expect(1, &[&wanted, &format!("curl -X POST http://{address}/api/v1/clusters/{CLUSTER}/sync")]);
     let purge = ["purge", "--cluster", CLUSTER, "--biz", "2", "--yes"];
     run(&world, &[&purge, &at[..]].concat()).expect(1, &[&wanted]);
     assert_eq!(world.cmdb.writes().len(), writes);
@@ -306,6 +311,27 @@ fn commands_that_write_refuse_a_cluster_that_is_at_work() {
     // Another cluster may be purged beside it.
     let other = ["purge", "--cluster", "BCS-K8S-9", "--biz", "2", "--yes"];
     run(&world, &[&other, &at[..]].concat()).expect(0, &["there was no record"]);
+}
+
+#[test]
+fn a_service_that_speaks_https_is_asked_over_https() {
+    let authority = Authority::new("ours");
+    let (own, other) = (authority.issue("127.0.0.1"), authority.issue("other"));
+    let path = |file: &Option<PathBuf>| file.as_ref().unwrap().to_str().unwrap().to_owned();
+    for ca in [Some(&authority.ca), None] {
+        let mut world = World::single(Generation::New)
+            .with(json!({"ca_file": ca.cloned().unwrap_or_default(),
+            "server_cert_file": own.cert, "server_key_file": own.key}));
+        world.start_and_settle();
+        let address = world.service.as_ref().unwrap().status_addr();
+        let wanted = format!("curl -X POST https://{address}/api/v1/clusters/{CLUSTER}/sync");
+        let port = address.port().to_string();
+        run(&world, &["sync", "--port", &port]).expect(1, &[&wanted]);
+        // Somebody with another certificate, of the same CA, is somebody else.
+        let (cert, key) = (path(&other.cert), path(&other.key));
+        let stranger = ["sync", "--port", &port, "--server_cert_file", &cert, "--server_key_file", &key];
+        run(&world, &stranger).expect(1, &["does not say whether it has cluster", "certificate"]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! machine's service stands for the lock: who has the port has the clusters. While a command has
 //! it, no service can start with it.
 
-use crate::config::{Config, TlsFiles};
+use crate::config::Config;
 use crate::coordination::Lock;
 use crate::fleet::Guest;
 use crate::http::{Client, HttpError, Method, Options, Request, tls};
@@ -32,11 +32,13 @@ const ANSWER: u64 = 1 << 20;
 pub(super) enum TurnError {
     /// Somebody else does.
     #[error(
-        "cluster {id} is at work at {holder}: ask it instead (curl -X POST http://{holder}/api/v1/clusters/{id}/sync), or stop it first"
+        "cluster {id} is at work at {holder}: ask it instead (curl -X POST {scheme}://{holder}/api/v1/clusters/{id}/sync), or stop it first"
     )]
     Taken {
         /// The cluster.
         id: String,
+        /// `http` or `https`, as this configuration says of every instance.
+        scheme: &'static str,
         /// `ip:port`.
         holder: String,
     },
@@ -70,7 +72,7 @@ pub(super) enum Turn {
     /// Without ZooKeeper; the port is ours as far as it was free.
     Alone { config: Box<Config>, port: Option<TcpListener> },
     /// With ZooKeeper.
-    Guest { guest: Box<Guest>, patience: Duration },
+    Guest { guest: Box<Guest>, scheme: &'static str, patience: Duration },
 }
 
 impl Turn {
@@ -90,7 +92,8 @@ impl Turn {
             service::servers(config, &config.zk),
             service::server_info(config, name, config.metric_port),
         )?;
-        Ok(Self::Guest { guest: Box::new(guest), patience: config.zk_session_timeout * 2 + SLACK })
+        let patience = config.zk_session_timeout * 2 + SLACK;
+        Ok(Self::Guest { guest: Box::new(guest), scheme: scheme(config), patience })
     }
 
     /// The permission to write for a cluster, until [`give_back`](Self::give_back).
@@ -101,7 +104,7 @@ impl Turn {
                 ask(config, id)?;
                 Ok(Arc::new(NoFence))
             }
-            Self::Guest { guest, patience } => lock(guest, id, *patience),
+            Self::Guest { guest, scheme, patience } => lock(guest, id, scheme, *patience),
         }
     }
 
@@ -122,12 +125,17 @@ impl Turn {
 }
 
 /// Waits for the lock, but for nobody who has it.
-fn lock(guest: &Guest, id: &str, patience: Duration) -> Result<Arc<dyn Fence>, TurnError> {
+fn lock(
+    guest: &Guest,
+    id: &str,
+    scheme: &'static str,
+    patience: Duration,
+) -> Result<Arc<dyn Fence>, TurnError> {
     let deadline = Instant::now() + patience;
     loop {
         let reason = match guest.acquire(id) {
             Lock::Pending { holder: Some(holder) } => {
-                return Err(TurnError::Taken { id: id.to_owned(), holder });
+                return Err(TurnError::Taken { id: id.to_owned(), scheme, holder });
             }
             Lock::Pending { holder: None } => "ZooKeeper has not answered in time".to_owned(),
             Lock::Held(fence) => match fence.permit() {
@@ -150,7 +158,7 @@ fn ask(config: &Config, id: &str) -> Result<(), TurnError> {
     let (status, body) = fetch(config, address, id).map_err(|error| unclear(error.to_string()))?;
     match status {
         200 if body["cluster_id"] == id => {
-            Err(TurnError::Taken { id: id.to_owned(), holder: address.to_string() })
+            Err(TurnError::Taken { id: id.to_owned(), scheme: scheme(config), holder: address.to_string() })
         }
         404 => Ok(()),
         status => Err(unclear(format!("HTTP {status}"))),
@@ -159,17 +167,13 @@ fn ask(config: &Config, id: &str) -> Result<(), TurnError> {
 
 fn fetch(config: &Config, address: SocketAddr, id: &str) -> Result<(u16, Value), Box<dyn std::error::Error>> {
     let server = &config.server_tls;
-    let (scheme, tls) = match *server == TlsFiles::default() {
-        true => ("http", None),
-        false => {
-            let ca = server.ca.clone().or_else(|| server.cert.clone());
-            let files = TlsFiles { ca, ..server.clone() };
-            ("https", Some(tls::client_config(&files, false)?))
-        }
+    let tls = match server.cert.is_some() {
+        true => Some(tls::client_of_own_listener(server)?),
+        false => None,
     };
     let client = Client::new(&Options { tls, connect_timeout: ASK, ..Options::default() });
     let path = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-    let url = format!("{scheme}://{address}/api/v1/clusters/{path}");
+    let url = format!("{}://{address}/api/v1/clusters/{path}", scheme(config));
     let request = Request {
         method: Method::Get,
         url: &url,
@@ -184,6 +188,11 @@ fn fetch(config: &Config, address: SocketAddr, id: &str) -> Result<(u16, Value),
         .bytes(ANSWER)
         .or_else(|error: HttpError| if status == 404 { Ok(Vec::new()) } else { Err(error) })?;
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+/// What the status service of this configuration speaks.
+fn scheme(config: &Config) -> &'static str {
+    if config.server_tls.cert.is_some() { "https" } else { "http" }
 }
 
 /// Where a service that listens on `address` can be asked from this machine.

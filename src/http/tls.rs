@@ -100,20 +100,32 @@ pub enum TlsError {
 /// A client: trusts `files.ca`, or the machine's roots if there is none, and shows `files.cert` if
 /// there is one. Names in certificates count only with `verify_hostname`.
 pub fn client_config(files: &TlsFiles, verify_hostname: bool) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = Arc::new(ring::default_provider());
     let roots = match &files.ca {
         Some(path) => roots_of(path)?,
         None => machine_roots()?,
     };
-    let identity = identity(files)?;
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    client(identity(files)?, if verify_hostname { Trust::Named(roots) } else { Trust::Chain(roots) })
+}
+
+/// A client for a listener with the same `files`, whoever signed its certificate: trusts that very
+/// certificate, and shows it.
+pub fn client_of_own_listener(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
+    let identity = identity(files)?.ok_or(TlsError::NoServerCertificate)?;
+    let own = identity.0.first().cloned().ok_or(TlsError::NoServerCertificate)?;
+    client(Some(identity), Trust::Only(own))
+}
+
+fn client(identity: Option<Identity>, trust: Trust) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&VERSIONS)
         .map_err(|error| TlsError::Setup(error.to_string()))?;
-    let builder = if verify_hostname {
-        builder.with_root_certificates(roots)
-    } else {
-        let verifier = ChainOnly { roots, algorithms: provider.signature_verification_algorithms };
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    let builder = match trust {
+        Trust::Named(roots) => builder.with_root_certificates(roots),
+        trust => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(WithoutName { trust, algorithms }))
+        }
     };
     let config = match identity {
         None => builder.with_no_client_auth(),
@@ -234,14 +246,26 @@ fn machine_roots() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Verifies the chain up to our roots, dates and purpose included, and leaves the name alone.
+/// Whom a client trusts.
 #[derive(Debug)]
-struct ChainOnly {
-    roots: RootCertStore,
+enum Trust {
+    /// Who has a chain up to these roots, and the name that was dialled.
+    Named(RootCertStore),
+    /// Who has a chain up to these roots.
+    Chain(RootCertStore),
+    /// Who has this certificate.
+    Only(CertificateDer<'static>),
+}
+
+/// Verifies the chain up to our roots, dates and purpose included, and leaves the name alone; or that
+/// the certificate is the one that is known.
+#[derive(Debug)]
+struct WithoutName {
+    trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for ChainOnly {
+impl ServerCertVerifier for WithoutName {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -250,10 +274,17 @@ impl ServerCertVerifier for ChainOnly {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let roots = match &self.trust {
+            Trust::Named(roots) | Trust::Chain(roots) => roots,
+            Trust::Only(known) if known == end_entity => return Ok(ServerCertVerified::assertion()),
+            Trust::Only(_) => {
+                return Err(rustls::CertificateError::ApplicationVerificationFailure.into());
+            }
+        };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         rustls::client::verify_server_cert_signed_by_trust_anchor(
             &certificate,
-            &self.roots,
+            roots,
             intermediates,
             now,
             self.algorithms.all,

@@ -1,5 +1,7 @@
 //! Certificates made on the spot, written as the PEM files a configuration names.
 
+#![allow(dead_code)] // Each test file uses its own part.
+
 use bcs_bkcmdb_synchronizer::config::TlsFiles;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use std::path::PathBuf;
