@@ -149,6 +149,22 @@ fn every_metric_of_the_interface_is_there_with_its_type_and_labels() {
             assert!(sample.contains(&format!("{label}=\"")), "{label} is missing: {sample}");
         }
     }
+    // And the README has this table of them.
+    let table = table(&scrape, &types);
+    assert!(include_str!("../README.md").contains(&table), "the README lacks this table:\n{table}");
+}
+
+/// The metrics of ours, as the README has to show them.
+fn table(scrape: &str, types: &BTreeMap<&str, &str>) -> String {
+    let mut table = String::from("| metric | type | meaning |\n|---|---|---|\n");
+    for (name, help) in scrape.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')) {
+        let Some(short) = name.strip_prefix("bkcmdb_sync_") else { continue };
+        let labels = INTERFACE.iter().find(|(known, ..)| *known == short).map_or("".into(), |(_, _, all)| {
+            if all.is_empty() { String::new() } else { format!("{{{}}}", all.join(",")) }
+        });
+        table += &format!("| `{short}{labels}` | {} | {} |\n", types[name], help.trim_end_matches('.'));
+    }
+    table
 }
 
 #[test]
