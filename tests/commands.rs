@@ -5,6 +5,8 @@
 
 #[path = "peer/certificates.rs"]
 mod certificates;
+#[path = "common/documented.rs"]
+mod documented;
 mod world;
 
 use bcs_bkcmdb_synchronizer::http::Method;
@@ -30,7 +32,7 @@ impl Run {
     fn json(&self) -> Value {
         let report = serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr));
-        documented(&report);
+        documented::check(&report);
         report
     }
 
@@ -45,19 +47,6 @@ impl Run {
             assert!(self.stdout.contains(part) || self.stderr.contains(part), "{part}: {}", self.all());
         }
         self
-    }
-}
-
-/// Fails if the README does not name a field.
-fn documented(value: &Value) {
-    const README: &str = include_str!("../README.md");
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
-            assert!(README.contains(&format!("`{name}`")), "the README does not name {name}");
-            documented(value);
-        }),
-        Value::Array(items) => items.iter().for_each(documented),
-        _ => {}
     }
 }
 

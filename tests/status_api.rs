@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests fail by panicking
 
+#[path = "common/documented.rs"]
+mod documented;
 mod fake;
 
 use std::collections::BTreeMap;
@@ -65,7 +67,9 @@ struct Answer {
 
 impl Answer {
     fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+        let value = serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body));
+        documented::check(&value);
+        value
     }
 
     fn error_code(&self) -> String {
