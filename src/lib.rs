@@ -65,6 +65,7 @@
 //! | [`config`], [`cli`], [`logging`] | keys, commands, the log |
 //! | `warnings` | certificates that end, versions and clocks that differ |
 //! | `boottime` | the clock leases are measured by |
+//! | `loopback` | TCP that does not leave the machine |
 //! | `fuzz` | what must hold for any bytes from outside; in tests and fuzzers only |
 //!
 //! Dependencies point one way: `observe`, `sandbox` → `sync` → `plan`, `convert` → `model`. The peers'
@@ -108,6 +109,7 @@ pub mod http;
 pub mod inventory;
 pub mod journal;
 pub mod logging;
+mod loopback;
 pub mod model;
 pub mod observe;
 pub mod plan;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use crate::logging::Trouble;
+use crate::loopback;
 
 use super::backend::Backend;
 use super::body::Budget;
@@ -247,6 +248,7 @@ impl Acceptor {
         tally.accepted.fetch_add(1, Ordering::Relaxed);
         // Only a matter of speed.
         let _ = tcp.set_nodelay(true);
+        loopback::spare((&tcp).into());
         let peer = Arc::new(Peer::new(tcp, addr));
         match self.peers.admit(id, Arc::clone(&peer), self.shared.limits.connections) {
             Admission::Free => {}

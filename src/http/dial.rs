@@ -6,6 +6,7 @@
 
 use super::handshake;
 use crate::boottime::boottime;
+use crate::loopback;
 use rustls::ClientConfig;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::cell::Cell;
@@ -165,6 +166,7 @@ fn dial_one(
     .map_err(|error| wire.check().err().unwrap_or(error))?;
     wire.check()?;
     wire.socket.set_tcp_nodelay(details.config.no_delay())?;
+    loopback::spare((&wire.socket).into());
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
