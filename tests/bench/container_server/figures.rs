@@ -1,18 +1,22 @@
 //! How figures are taken and printed.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// A Markdown table that grows as the figures come in. The last column is the processor time of
 /// server and callers together since the row before: what a busy machine does not distort.
 pub struct Table {
     processor: Duration,
     misses: Vec<String>,
+    notes: Vec<String>,
 }
 
 /// What a figure should be.
@@ -30,7 +34,7 @@ impl Table {
     /// Prints the head.
     pub fn new(pods: usize) -> Self {
         println!("| with {pods} pods stored | wanted | measured | met | processor |\n|---|---|---|---|---|");
-        Self { processor: processor_time(), misses: Vec::new() }
+        Self { processor: processor_time(), misses: Vec::new(), notes: Vec::new() }
     }
 
     /// Prints a row that is not judged.
@@ -52,8 +56,16 @@ impl Table {
         self.judge(what, wanted, &format!("{}, p99 {}", milliseconds(median), milliseconds(slow)), met);
     }
 
+    /// Keeps what is told below the table.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     /// Ends the table: whether every figure is what it should be; those that are not are named.
     pub fn end(self) -> bool {
+        for note in &self.notes {
+            eprintln!("{note}");
+        }
         for miss in &self.misses {
             eprintln!("missed: {miss}");
         }
@@ -128,6 +140,38 @@ impl Lateness {
         let (slow, most) = (percentile(&mut times, 99), percentile(&mut times, 100));
         let late = format!("p99 {}, most {}", milliseconds(slow), milliseconds(most));
         table.row("meanwhile a thread that only sleeps wakes up late", &late);
+    }
+}
+
+/// What may have held this process up, as the kernel has counted it so far.
+pub struct Held {
+    processor: Duration,
+    /// Of each thread, by its directory.
+    queued: HashMap<PathBuf, Duration>,
+    disk: u64,
+}
+
+impl Held {
+    /// Up to now.
+    pub fn now() -> Self {
+        let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+        // A thread that has ended meanwhile is nobody's.
+        let queued = |thread: PathBuf| {
+            let account = fs::read_to_string(thread.join("schedstat")).ok()?;
+            Some((thread, Duration::from_nanos(account.split(' ').nth(1)?.parse().ok()?)))
+        };
+        let processor = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+        Self { processor, queued: threads.filter_map(queued).collect(), disk: read_from_disk() }
+    }
+
+    /// What there was of each since, in words.
+    pub fn since(&self) -> String {
+        let now = Self::now();
+        let before = |thread| self.queued.get(thread).copied().unwrap_or_default();
+        let queued = now.queued.iter().map(|(thread, queued)| queued.saturating_sub(before(thread))).sum();
+        let (processor, disk) = (now.processor - self.processor, (now.disk - self.disk) / 1000);
+        let (processor, queued) = (milliseconds(processor), milliseconds(queued));
+        format!("{processor} on a processor, {queued} waiting for one, {disk} KB read from the disk")
     }
 }
 

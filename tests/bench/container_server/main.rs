@@ -4,8 +4,8 @@
 //! The database lies in DIRECTORY (the temporary directory if none is given), and the disk it is on
 //! decides about the writes; its own flush time therefore stands above the table. Server and callers
 //! share the machine's cores with whatever else runs on it: how late a thread that only sleeps wakes up
-//! meanwhile stands beside the times of single calls. Ends with 1, and names them, if figures are not what is
-//! wanted.
+//! meanwhile stands beside the times of single calls, and below the table what held up each page that took too
+//! long. Ends with 1, and names them, if figures are not what is wanted.
 
 #![allow(clippy::unwrap_used)] // a measurement fails by panicking
 
@@ -16,7 +16,7 @@ mod load;
 
 use bcs_bkcmdb_synchronizer::http::Method;
 use container::{Caller, Server};
-use figures::{Lateness, Table, Wanted, flush_time, peak_memory, read_from_disk};
+use figures::{Held, Lateness, Table, Wanted, flush_time, milliseconds, peak_memory, read_from_disk};
 use load::{Load, PODS_PER_CALL, Rules};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -187,9 +187,13 @@ fn read_pages(
         body["page"] = json!({"start": start(page), "limit": PAGE, "sort": "bk_pod_id"});
         let path = "/container/v3/findmany/container/bk_biz_id/2/pod";
         let body = body.to_string();
-        let begin = Instant::now();
+        let (held, begin) = (Held::now(), Instant::now());
         let (_, answer) = caller.raw(Method::Post, path, body.as_bytes()).unwrap();
-        times.push(begin.elapsed());
+        let time = begin.elapsed();
+        times.push(time);
+        if matches!(wanted, Wanted::Milliseconds(most) if time > Duration::from_millis(most)) {
+            table.note(format!("{} for page {page} by {what}: {}", milliseconds(time), held.since()));
+        }
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         // A look at every record may take longer than a query may, if they come from the disk.
         if answer["bk_error_code"] != 0 && matches!(wanted, Wanted::Nothing) {
