@@ -1,4 +1,5 @@
-//! What the container server acknowledged is there after `kill -9`, at whatever instant it came.
+//! What the container server acknowledged is there after `kill -9` and after SIGTERM, at whatever instant it
+//! came, and the change feed tells of exactly that.
 //!
 //! The real binary is killed in a loop while several callers write. `BKCMDB_KILLS` sets how many
 //! times (10 if unset): `BKCMDB_KILLS=100 cargo test --test container_durability`.
@@ -117,6 +118,76 @@ fn verify(caller: &Caller, everyone: &mut [Knowledge]) {
     }
 }
 
+/// Follows the change feed from its beginning: it leads to the records there are, and each change fits what
+/// was before it. None came twice, and none is missing.
+fn follow(caller: &Caller) {
+    let (mut pods, mut since) = (HashMap::new(), 0);
+    loop {
+        let page = caller.call(Method::Get, &format!("/watch/pods?since={since}&timeout=0"), &json!({}));
+        let changes = page["data"]["changes"].as_array().unwrap_or_else(|| panic!("{page}"));
+        for change in changes {
+            let (sequence, pod) = (change["sequence"].as_i64().unwrap(), change["pod"].clone());
+            assert!(sequence > since, "{sequence} after {since}");
+            since = sequence;
+            let id = pod["bk_pod_id"].as_i64().unwrap();
+            let before = match change["action"].as_str().unwrap() {
+                "delete" => pods.remove(&id),
+                _ => pods.insert(id, pod),
+            };
+            assert_eq!(before.is_none(), change["action"] == "create", "{change}");
+        }
+        if changes.is_empty() {
+            break;
+        }
+    }
+    let answer = caller.list(2, json!({}));
+    let info = answer["data"]["info"].as_array().unwrap();
+    let stored: HashMap<_, _> =
+        info.iter().map(|pod| (pod["bk_pod_id"].as_i64().unwrap(), pod.clone())).collect();
+    assert!(pods == stored, "the feed leads to {pods:#?}, there are {stored:#?}");
+}
+
+/// Lets everybody write until some hundred writes are acknowledged, then does `end`.
+fn under_load(
+    caller: &Caller,
+    everyone: &mut [Knowledge],
+    random: &mut fastrand::Rng,
+    end: impl FnOnce(),
+) -> usize {
+    let (acknowledged, count) = channel();
+    // Ended while writes are under way: the moment is counted in writes, not in time.
+    let enough = random.usize(20..200);
+    std::thread::scope(|scope| {
+        for (me, knowledge) in everyone.iter_mut().enumerate() {
+            let (caller, acknowledged) = (caller.clone(), acknowledged.clone());
+            let mut random = random.fork();
+            scope.spawn(move || write(&caller, me, knowledge, &acknowledged, &mut random));
+        }
+        for _ in 0..enough {
+            count.recv_timeout(PATIENCE).unwrap();
+        }
+        end();
+    });
+    enough
+}
+
+#[test]
+fn a_stop_under_load_loses_nothing_and_leaves_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut everyone: Vec<Knowledge> = (0..CALLERS).map(|_| Knowledge::default()).collect();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut process = Process::start(directory.path(), json!({}));
+    let caller = process.caller.clone();
+    under_load(&caller, &mut everyone, &mut random, || {
+        assert!(process.terminate(), "it did not end well");
+        let log = directory.path().join("records.db-wal");
+        assert!(directory.path().join("records.db").exists() && !log.exists(), "the log is still there");
+    });
+    let process = Process::start(directory.path(), json!({}));
+    verify(&process.caller, &mut everyone);
+    follow(&process.caller);
+}
+
 #[test]
 fn acknowledged_writes_survive_kill_9() {
     let kills: u64 = std::env::var("BKCMDB_KILLS").map_or(10, |kills| kills.parse().unwrap());
@@ -124,27 +195,15 @@ fn acknowledged_writes_survive_kill_9() {
     let mut everyone: Vec<Knowledge> = (0..CALLERS).map(|_| Knowledge::default()).collect();
     let mut random = fastrand::Rng::with_seed(kills);
     let mut total = 0;
-    for round in 0..kills {
+    for _ in 0..kills {
         let mut process = Process::start(directory.path(), json!({}));
         verify(&process.caller, &mut everyone);
-        let (acknowledged, count) = channel();
-        // Killed while writes are under way: the moment is counted in writes, not in time.
-        let enough = random.usize(20..200);
-        std::thread::scope(|scope| {
-            for (me, knowledge) in everyone.iter_mut().enumerate() {
-                let (caller, acknowledged) = (process.caller.clone(), acknowledged.clone());
-                let mut random = fastrand::Rng::with_seed(round * 1000 + me as u64);
-                scope.spawn(move || write(&caller, me, knowledge, &acknowledged, &mut random));
-            }
-            for _ in 0..enough {
-                count.recv_timeout(PATIENCE).unwrap();
-            }
-            process.kill();
-        });
-        total += enough;
+        let caller = process.caller.clone();
+        total += under_load(&caller, &mut everyone, &mut random, || process.kill());
     }
     let process = Process::start(directory.path(), json!({}));
     verify(&process.caller, &mut everyone);
+    follow(&process.caller);
     // What an operator would do: copy the database of the running server, and look through both.
     let copy = directory.path().join("copy.db");
     assert!(command(directory.path(), &["backup", copy.to_str().unwrap()]).0);

@@ -12,13 +12,14 @@ use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, tls};
 use certificates::Authority;
 use container::{Caller, Server, pod};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 const LIST: &str = "/container/v3/findmany/container/bk_biz_id/2/pod";
 
-/// More connections than the port takes at the same time.
+/// Connections the port takes at the same time, and more than that.
+const PLACES: usize = 2048;
 const CROWD: usize = 2500;
 
 fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
@@ -54,6 +55,33 @@ fn thousands_of_idle_connections_do_not_stop_a_healthy_client() {
         }
     }
     serves(&fresh(&server));
+    let is_open = |stream: &TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    };
+    let open = crowd.iter().filter(|stream| is_open(stream)).count();
+    assert!(open <= PLACES, "{open} are open");
+}
+
+#[test]
+fn a_request_that_does_not_arrive_within_its_time_is_ended_and_others_are_served_meanwhile() {
+    let server = Server::start(json!({}));
+    let address = server.server.as_ref().unwrap().addr();
+    let begin = Instant::now();
+    let slow = [
+        "POST /container/v3/findmany/container/bk_biz_id/2/pod HTTP/1.1\r\nHos",
+        "POST /container/v3/findmany/container/bk_biz_id/2/pod HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{",
+    ];
+    let slow = slow.map(|begun| connect(address, begun.as_bytes()));
+    serves(&fresh(&server));
+    for mut stream in slow {
+        let mut answer = String::new();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("30 s"), "{answer}");
+    }
+    let time = begin.elapsed();
+    assert!((29..45).contains(&time.as_secs()), "{time:?}");
 }
 
 #[test]

@@ -425,6 +425,24 @@ fn health_is_good_on_a_good_database() {
 }
 
 #[test]
+fn a_database_that_cannot_be_written_or_read_shows_as_503_until_it_can() {
+    let server = Server::start(json!({}));
+    let health = || {
+        let (status, body) = server.caller.raw(Method::Get, "/healthz", b"").unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let other = rusqlite::Connection::open(server.directory.path().join("records.db")).unwrap();
+    for (table, code) in [("heartbeat", "1199020"), ("pod", "1199017")] {
+        other.execute_batch(&format!("ALTER TABLE {table} RENAME TO away")).unwrap();
+        let (status, answer) = health();
+        let problem = answer["problems"][0].as_str().unwrap();
+        assert!(status == 503 && answer["ok"] == false && problem.contains(code), "{status} {answer}");
+        other.execute_batch(&format!("ALTER TABLE away RENAME TO {table}")).unwrap();
+        assert_eq!(health(), (200, json!({"ok": true, "problems": []})));
+    }
+}
+
+#[test]
 fn the_openapi_document_names_every_path_and_resolves_its_references() {
     let server = Server::start(json!({}));
     let bare = server.caller.with("BK_User", None);

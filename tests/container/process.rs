@@ -51,6 +51,13 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// SIGTERM; whether it ended as it should.
+    pub fn terminate(&mut self) -> bool {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().success()
+    }
+
     /// Kills it and returns what it logged after its start.
     pub fn into_log(mut self) -> Vec<String> {
         self.kill();
