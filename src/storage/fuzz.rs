@@ -96,6 +96,12 @@ pub fn list_page(data: &[u8]) {
     }
 }
 
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
 /// A point read: the proof that a pod is gone is an answer that is whole and holds no document;
 /// a document is the one that was asked for.
 pub fn point_read(data: &[u8]) {
@@ -114,8 +120,11 @@ pub fn point_read(data: &[u8]) {
             assert!(answer.is_object() && hollow, "gone, although the answer holds {data}");
         }
         (None, Err(error)) => {
-            // A number no double holds is the one thing a value cannot be and an answer may skip.
-            assert!(error.to_string().contains("number out of range"), "gone, although {error}");
+            // What a value cannot be and an answer may skip: a number no double holds, half a surrogate
+            // pair. Grammar is kept, and what is skipped is not the data.
+            let data = serde_json::from_slice::<Data<'_>>(data).map(|answer| answer.data.map(RawValue::get));
+            let hollow = |data: &str| matches!(&*data.split_whitespace().collect::<String>(), "{}" | "[]");
+            assert!(data.is_ok_and(|data| data.is_none_or(hollow)), "gone, although {error}");
         }
     }
 }
