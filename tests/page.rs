@@ -398,7 +398,8 @@ fn a_thousand_clusters_are_sorted_and_filtered_without_a_wait() {
     let [changes, moved, built] =
         cost(&browser, "document.querySelector('th[data-key=storage] button').click()");
     assert!(changes <= 1010 && moved <= 1001 && built == 0, "{changes} {moved} {built}");
-    let type_in = "const s = document.querySelector('#search'); s.value = '0012'; s.dispatchEvent(new Event('input'))";
+    let type_in =
+        "const s = document.querySelector('#search'); s.value = '0012'; s.dispatchEvent(new Event('input'))";
     let [changes, moved, built] = cost(&browser, type_in);
     assert!(changes < 20 && moved < 20 && built == 0, "{changes} {moved} {built}");
     assert_eq!(browser.count("#rows tr"), 11);
