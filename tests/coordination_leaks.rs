@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use zookeeper::{ZooKeepers, wait_for};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const CYCLES: u64 = 50;
 /// The shortest timeout these servers grant: fifty lost sessions take a minute with it.
 const SHORT: Duration = Duration::from_millis(400);

@@ -350,7 +350,7 @@ fn a_stopped_storage_comes_back_on_its_port_with_its_pods() {
     let Bench { server, client, .. } = bench;
     let stopped = Instant::now();
     drop(server);
-    assert!(stopped.elapsed() < Duration::from_secs(3));
+    assert!(stopped.elapsed() < Duration::from_secs(20));
     assert!(stream.read_to_end(&mut Vec::new()).is_err());
     let server = storage.serve(TcpListener::bind(addr).unwrap()).unwrap();
     let bench = Bench { storage, server, client };
