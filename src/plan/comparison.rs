@@ -88,6 +88,10 @@ impl Comparison {
         ledger.forget_dead(events.waiting_since(now));
         let Missing { recorded, unrecorded: mut orders, doomed, superseded, total } = ledger.missing(now);
         if !self.deletes {
+            // A listing may lack what is there. What is not is read once, and then known to be gone. One
+            // that lacks too much is not followed up: it may be empty by mistake.
+            let much = guard.is_much(recorded.len(), total);
+            orders.extend(superseded.into_iter().chain(recorded.into_iter().filter(|_| !much)));
             return Lacking { orders, held_back: 0, total };
         }
         let GuardDecision { carry_out, held_back } = guard.decide(recorded, total, self.periodic, now);
@@ -111,21 +115,62 @@ mod tests {
     use crate::plan::testkit::*;
     use crate::plan::{GuardSettings, Verdict};
 
+    /// What a full sync with an empty listing comes to.
+    fn nothing_listed(ledger: &mut Ledger, events: &EventQueue, deletes: bool, now: Moment) -> Lacking {
+        guarded_by(100, ledger, events, deletes, now)
+    }
+
+    /// The same, with a delete guard of so many percent.
+    fn guarded_by(
+        percent: u32,
+        ledger: &mut Ledger,
+        events: &EventQueue,
+        deletes: bool,
+        now: Moment,
+    ) -> Lacking {
+        let settings = GuardSettings { percent, min: 0, interval: SECOND };
+        let (mut guard, mut mute) = (Guard::new(settings), MuteCheck::new(SECOND));
+        Comparison::new(&[], None, false, deletes).missing(ledger, &mut guard, events, &mut mute, now)
+    }
+
+    #[test]
+    fn without_permission_to_delete_a_record_that_is_not_listed_is_read_once() {
+        let mut ledger = ledger();
+        let events = EventQueue::new(9);
+        for reads in [1, 0] {
+            ledger.begin_full_sync();
+            ledger.stored(&pod("a", 1, "S1").record);
+            ledger.end_stored();
+            let lacking = nothing_listed(&mut ledger, &events, false, SECOND);
+            assert_eq!((lacking.orders.len(), lacking.held_back), (reads, 0));
+            ledger.doom("a");
+        }
+    }
+
+    #[test]
+    fn without_permission_to_delete_a_listing_that_lacks_too_much_is_not_followed_up() {
+        let mut ledger = ledger();
+        let events = EventQueue::new(9);
+        ledger.begin_full_sync();
+        ledger.stored(&pod("a", 1, "S1").record);
+        ledger.end_stored();
+        let lacking = guarded_by(99, &mut ledger, &events, false, SECOND);
+        assert_eq!((lacking.orders.len(), lacking.held_back), (0, 0));
+    }
+
     #[test]
     fn a_dead_pod_is_remembered_as_long_as_an_event_of_that_time_waits_at_the_gate() {
         let mut ledger = ledger();
         ledger.event(queued(None, Some(hint_of(&pod("a", 2, "")))), SECOND);
         let mut events = EventQueue::new(9);
         events.push(Observation::Pod(Box::new(pod("a", 1, "S1"))), SECOND * 2);
-        let settings = GuardSettings { percent: 100, min: 0, interval: SECOND };
-        let (mut guard, mut mute) = (Guard::new(settings), MuteCheck::new(SECOND));
         // A full sync that holds the gate for an hour.
         ledger.begin_full_sync();
         let now = SECOND * 3600;
-        Comparison::new(&[], None, false, true).missing(&mut ledger, &mut guard, &events, &mut mute, now);
+        nothing_listed(&mut ledger, &events, true, now);
         let late = events.take(1, |_| false).remove(0);
         assert_eq!(ledger.event(late, now).verdict, Verdict::Verify);
-        Comparison::new(&[], None, false, true).missing(&mut ledger, &mut guard, &events, &mut mute, now);
+        nothing_listed(&mut ledger, &events, true, now);
         assert!(ledger.is_empty());
     }
 }

@@ -84,6 +84,12 @@ impl Guard {
         self.approved = !self.held.is_empty();
     }
 
+    /// Whether a listing that lacks so many of `total` records is not believed at once.
+    pub fn is_much(&self, missing: usize, total: usize) -> bool {
+        let share = missing as u128 * 100 > u128::from(self.settings.percent) * total as u128;
+        share && missing > self.settings.min
+    }
+
     /// Decides about the `missing` records of `total`.
     pub fn decide(
         &mut self,
@@ -93,8 +99,7 @@ impl Guard {
         now: Moment,
     ) -> GuardDecision {
         let approved = std::mem::take(&mut self.approved);
-        let share = missing.len() as u128 * 100 > u128::from(self.settings.percent) * total as u128;
-        if !(share && missing.len() > self.settings.min) || active(Mutation::GuardOff) {
+        if !self.is_much(missing.len(), total) || active(Mutation::GuardOff) {
             self.held.clear();
             return GuardDecision { carry_out: missing, held_back: 0 };
         }

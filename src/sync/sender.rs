@@ -305,7 +305,7 @@ impl<'a> SenderShard<'a> {
                 shared.schedule.lock().listing_missed(shared.clock.now());
                 shared.sync_wake.wake();
             }
-            Effect::FoundGone { storage_id, recorded } => self.found_gone(&storage_id, recorded),
+            Effect::FoundGone { storage_id, deleted } => self.found_gone(&storage_id, deleted),
             Effect::RefreshTopology => self.refresh_topology(),
             Effect::Wrote { uuid, namespace, name, created, received } => {
                 let (counter, action) = match created {
@@ -351,9 +351,9 @@ impl<'a> SenderShard<'a> {
     }
 
     /// A full sync noticed what no event told.
-    fn found_gone(&self, storage_id: &str, recorded: bool) {
+    fn found_gone(&self, storage_id: &str, deleted: bool) {
         let shared = self.shared;
-        if recorded {
+        if deleted {
             let mut stats = shared.stats.full_sync.lock();
             stats.deleted += 1;
             stats.totals[2] += 1;

@@ -64,7 +64,7 @@ impl Lane {
             }
             PointRead::Pod(pod) => {
                 if missing {
-                    effects.push(found_gone(uuid, ledger));
+                    effects.push(found_gone(uuid, self.settings.deletes, ledger));
                 }
                 self.doomed(uuid, Proof::Superseded { by: pod.record.uuid.clone() }, ledger);
                 if let Some(job) = self.jobs.get_mut(uuid) {
@@ -73,7 +73,7 @@ impl Lane {
             }
             PointRead::Gone => {
                 if missing {
-                    effects.push(found_gone(uuid, ledger));
+                    effects.push(found_gone(uuid, self.settings.deletes, ledger));
                 }
                 self.doomed(uuid, Proof::Gone, ledger);
             }
@@ -186,9 +186,13 @@ impl Lane {
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let Some(wanted) = &job.wanted else { return Vec::new() };
         let received = wanted.received;
-        let whole = created
-            || wanted.is_whole_with(fields, ledger.acked(uuid))
-            || active(Mutation::TrustOverlappedWrite);
+        let last = ledger.ask_is_last(uuid);
+        let whole = match ledger.acked(uuid) {
+            Acked::Absent => created,
+            Acked::Unknown => false,
+            Acked::Present(held) => wanted.is_whole_with(fields, &held, last),
+        };
+        let whole = whole || active(Mutation::TrustOverlappedWrite);
         let over = match whole {
             true => ledger.written(uuid, wanted.fingerprint, wanted.keeps_host),
             false => {
@@ -231,8 +235,11 @@ impl Lane {
             Err(failure) => return self.failed(uuid, failure, now, ledger),
         }
         self.count_answer();
-        ledger.learn(uuid, Acked::Absent);
+        let last = ledger.ask_is_last(uuid);
+        ledger.learn(uuid, if last { Acked::Absent } else { Acked::Unknown });
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        // A record that a listing has shown since may be another one.
+        job.read_back |= !last;
         job.attempts = 0;
         job.replace = None;
         let (namespace, name) = (job.namespace.clone(), job.name.clone());
@@ -257,7 +264,8 @@ impl Lane {
         job.find_holder = false;
         let refusal = match (by_uuid, by_name) {
             (Some(ours), _) if ours.our_cluster && ours.our_biz => {
-                ledger.learn(uuid, Acked::Present(ours.fingerprint));
+                let last = ledger.ask_is_last(uuid);
+                ledger.learn(uuid, if last { Acked::Present(ours.fingerprint) } else { Acked::Unknown });
                 None
             }
             (Some(old), _) | (None, Some(old)) if old.our_cluster && !self.settings.deletes => Some(format!(
@@ -333,9 +341,9 @@ impl Lane {
     }
 }
 
-fn found_gone(uuid: &str, ledger: &Ledger) -> Effect {
+fn found_gone(uuid: &str, deletes: bool, ledger: &Ledger) -> Effect {
     Effect::FoundGone {
         storage_id: ledger.storage_id_of(uuid).unwrap_or_default().to_owned(),
-        recorded: ledger.acked(uuid) != Acked::Absent,
+        deleted: deletes && ledger.acked(uuid) != Acked::Absent,
     }
 }

@@ -140,11 +140,12 @@ impl Job {
 }
 
 impl Desired {
-    /// Whether the record is as wanted once these fields of it are written, by what is known of the
-    /// others by then: a listing may have shown that somebody else changed them meanwhile.
-    pub(super) fn is_whole_with(&self, sent: FieldSet, acked: Acked) -> bool {
-        let Acked::Present(held) = acked else { return false };
-        self.to_send(&held).iter().all(|field| sent.contains(field))
+    /// Whether the record is as wanted once these fields of it are written, by what is known of it by
+    /// then: a listing may have shown that somebody else changed others meanwhile, and unless the write is
+    /// the `last` that is known, these too.
+    pub(super) fn is_whole_with(&self, sent: FieldSet, held: &Fingerprint, last: bool) -> bool {
+        let left = self.to_send(held);
+        left.is_empty() || (last && left.iter().all(|field| sent.contains(field)))
     }
 
     /// What an update of a record like `held` must send.

@@ -180,8 +180,8 @@ pub enum Effect {
     FoundGone {
         /// `_id` of its document.
         storage_id: String,
-        /// Whether the CMDB holds a record of it.
-        recorded: bool,
+        /// Whether the CMDB holds a record of it, which is deleted now.
+        deleted: bool,
     },
     /// The topology should be read again.
     RefreshTopology,
@@ -337,8 +337,9 @@ impl Lane {
                 // One that has failed so often could make a whole call fail with it.
                 Some(Step::Create(first)) if !self.is_habit(&uuid) => return self.fill_batch(first, ledger),
                 Some(step) => {
-                    if matches!(step, Step::PointRead { .. }) {
-                        ledger.read_begins(&uuid);
+                    match &step {
+                        Step::PointRead { .. } => ledger.read_begins(&uuid),
+                        _ => ledger.ask_begins(&uuid),
                     }
                     return step;
                 }
@@ -358,7 +359,7 @@ impl Lane {
     }
 
     /// Adds further creates that are ready, in their order, up to the batch size.
-    fn fill_batch(&mut self, mut batch: Vec<String>, ledger: &Ledger) -> Step {
+    fn fill_batch(&mut self, mut batch: Vec<String>, ledger: &mut Ledger) -> Step {
         let mut kept = VecDeque::new();
         while batch.len() < self.batch {
             let Some(uuid) = self.ready.pop_front() else { break };
@@ -369,6 +370,7 @@ impl Lane {
         }
         kept.append(&mut self.ready);
         self.ready = kept;
+        batch.iter().for_each(|uuid| ledger.ask_begins(uuid));
         Step::Create(batch)
     }
 

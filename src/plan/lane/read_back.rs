@@ -21,6 +21,12 @@ impl Lane {
         self.count_answer();
         let deletes = self.settings.deletes;
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
+        if !ledger.ask_is_last(uuid) {
+            // Which of the two saw the record as it is now, nobody can tell: look again.
+            job.read_back = true;
+            self.resume(uuid);
+            return vec![Effect::Answered];
+        }
         job.read_back = false;
         match &found {
             Some(stored) => ledger.adopt(uuid, &stored.namespace, &stored.name, stored.fingerprint),

@@ -152,6 +152,8 @@ pub(super) struct Entry {
     pub written: u32,
     /// A point read of it is on its way, and nothing was learnt of it since that began.
     pub reading: bool,
+    /// A request to the CMDB about it is on its way, and no listing of the CMDB has told of it since.
+    pub asking: bool,
     /// The host of its record was kept although its document had none: `acked` has the host among its
     /// fields, and not in its total.
     pub kept_host: bool,
@@ -174,6 +176,7 @@ impl Entry {
             stored: 0,
             written: 0,
             reading: false,
+            asking: false,
             kept_host: false,
             handed_homeless: false,
             care: None,

@@ -59,12 +59,20 @@ impl Ledger {
             }
         };
         let Some(entry) = self.index.get_mut(slot) else { return };
+        entry.asking = false;
         if entry.written == generation && !active(Mutation::ListingOverwritesAcked) {
-            // Either it was read before that write, or somebody else changed what was not sent in it.
-            let differs =
-                matches!(entry.acked, Acked::Present(held) if !held.difference(&fingerprint).is_empty());
+            // Either it was read before that write, or somebody else wrote what was not sent in it.
+            let differs = match entry.acked {
+                Acked::Present(held) => !held.difference(&fingerprint).is_empty(),
+                Acked::Absent => true,
+                Acked::Unknown => false,
+            };
             if differs && !active(Mutation::TrustOverlappedWrite) {
                 entry.acked = Acked::Unknown;
+                if matches!(entry.life, Life::Tombstone(_)) {
+                    entry.life = Life::Doomed;
+                    self.tombstones -= 1;
+                }
             }
             return;
         }
@@ -83,6 +91,7 @@ impl Ledger {
         let generation = self.generation;
         for entry in self.index.iter_mut().filter(|entry| entry.stored != generation) {
             entry.acked = Acked::Absent;
+            entry.asking = false;
         }
     }
 

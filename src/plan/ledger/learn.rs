@@ -135,6 +135,20 @@ impl Ledger {
         self.entry_mut(uuid).is_none_or(|entry| std::mem::take(&mut entry.reading))
     }
 
+    /// A request to the CMDB about this pod begins.
+    pub fn ask_begins(&mut self, uuid: &str) {
+        if let Some(entry) = self.entry_mut(uuid) {
+            entry.asking = true;
+        }
+    }
+
+    /// The request is over. Whether its answer is the latest that is known: no listing has told of the record
+    /// since it began. One that has may be older, or newer, with what somebody else made of the record.
+    pub fn ask_is_last(&mut self, uuid: &str) -> bool {
+        let last = self.entry_mut(uuid).is_none_or(|entry| std::mem::take(&mut entry.asking));
+        last || active(Mutation::TrustOverlappedWrite)
+    }
+
     /// The record of a doomed pod is deleted (or never was): only its memory stays for a while.
     pub fn removed(&mut self, uuid: &str, now: Moment) {
         self.learn(uuid, Acked::Absent);

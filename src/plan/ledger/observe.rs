@@ -97,10 +97,16 @@ impl Ledger {
                         return Decision::of(Verdict::Stale);
                     }
                     self.mark_listed(holder, source);
+                    let mut decision = self.verify(holder, false);
                     if let Some(slot) = known {
                         self.mark_listed(slot, source);
+                        // By the time of that read the name may be a third one's, and this one dead too.
+                        let recorded = self.index.get(slot).is_some_and(|e| e.acked != Acked::Absent);
+                        decision
+                            .orders
+                            .extend(recorded.then(|| self.verify(slot, false).orders).into_iter().flatten());
                     }
-                    return self.verify(holder, false);
+                    return decision;
                 }
                 // Whatever made this pod known beside the other had the other one read too, or its record
                 // is gone: a name is recorded once.

@@ -202,6 +202,21 @@ fn without_permission_to_delete_nothing_is_deleted_replaced_or_evicted() {
 }
 
 #[test]
+fn what_a_listing_lacks_counts_as_deleted_only_where_it_is() {
+    for (deletes, next) in [(true, "delete a"), (false, "idle")] {
+        let mut desk = Desk::with(deletes);
+        desk.record(pod("a", 5, "S5"));
+        desk.ledger.begin_full_sync();
+        let orders = desk.ledger.missing(SECOND).recorded;
+        desk.takes(orders);
+        desk.expect("read web-0 for a");
+        let found = desk.found("a", PointRead::Gone);
+        assert_eq!(found, [Effect::FoundGone { storage_id: "id".into(), deleted: deletes }]);
+        desk.expect(next);
+    }
+}
+
+#[test]
 fn without_permission_to_delete_the_memory_of_dead_pods_is_bounded_too() {
     let mut desk = Desk::with(false);
     desk.sees(pod("a", 5, "S5"), Source::Event);
@@ -295,6 +310,85 @@ fn a_record_a_listing_showed_changed_while_it_was_updated_is_read_back() {
     desk.expect("read back a");
     desk.read_back("a", Some(&with(pod("a", 2, "S2"), Field::HostInnerIp, "10.0.0.9")));
     desk.expect("update a: bk_host_innerip");
+}
+
+/// Pod a with status S1 is recorded; a request about it is on its way while a listing shows its record
+/// with that status.
+fn overtaken(desk: &mut Desk, request: &str, held: &str) {
+    desk.ledger.begin_full_sync();
+    desk.expect(request);
+    desk.ledger.stored(&pod("a", 1, held).record);
+    desk.ledger.end_stored();
+}
+
+#[test]
+fn a_write_during_which_a_listing_showed_something_else_is_looked_at() {
+    for (held, next) in [("S1", "read back a"), ("S2", "idle")] {
+        let mut desk = Desk::new();
+        desk.record(pod("a", 1, "S1"));
+        desk.sees(pod("a", 2, "S2"), Source::Event);
+        // The listing is older than the write, or newer, with what a former owner's write made of it.
+        overtaken(&mut desk, "update a: bk_pod_status", held);
+        desk.updated("a", &[Field::Status], Ok(()));
+        desk.expect(next);
+    }
+    let mut desk = Desk::new();
+    desk.sees(pod("a", 2, "S2"), Source::Event);
+    overtaken(&mut desk, "create a", "S1");
+    desk.create_answered("a", Ok(()));
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 1, "S1")));
+    desk.expect("update a: bk_pod_status");
+}
+
+#[test]
+fn a_look_at_a_record_that_a_listing_overtook_is_repeated() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    desk.sees(pod("a", 2, "S2"), Source::Event);
+    desk.expect("update a: bk_pod_status");
+    desk.updated("a", &[Field::Status], Err(ambiguous()));
+    desk.wait();
+    overtaken(&mut desk, "read back a", "S1");
+    desk.read_back("a", Some(&pod("a", 2, "S2")));
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 1, "S1")));
+    desk.expect("update a: bk_pod_status");
+}
+
+#[test]
+fn a_delete_during_which_a_listing_showed_the_record_is_looked_at() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    desk.event(None, Some(hint("id")));
+    desk.expect("read web-0 for a");
+    desk.found("a", PointRead::Gone);
+    overtaken(&mut desk, "delete a", "S1");
+    desk.deleted("a", Ok(()));
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 1, "S1")));
+    desk.expect("delete a");
+    desk.deleted("a", Ok(()));
+    desk.expect("idle");
+}
+
+#[test]
+fn two_recorded_pods_of_a_name_that_is_a_third_ones_by_now_are_both_deleted() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    desk.ledger.begin_full_sync();
+    desk.ledger.stored(&pod("a", 1, "S1").record);
+    // The former owner recorded b.
+    desk.ledger.stored(&pod("b", 2, "S2").record);
+    desk.ledger.end_stored();
+    desk.sees(pod("b", 2, "S2"), Source::Listing);
+    for uuid in ["a", "b"] {
+        desk.expect(&format!("read web-0 for {uuid}"));
+        desk.found_pod(uuid, pod("c", 3, "S3"));
+        desk.expect(&format!("delete {uuid}"));
+        desk.deleted(uuid, Ok(()));
+        desk.expect("hint c");
+    }
 }
 
 #[test]
