@@ -39,7 +39,9 @@ fn key_flag(program: &Program, key: &'static Key) -> Arg {
     let flag = Arg::new(key.name)
         .long(key.name)
         .value_name(value_name(key.kind))
-        .help(help)
+        .help(help.clone())
+        // The manual pages leave out what -h does, but for this.
+        .long_help(help)
         .help_heading("Configuration keys")
         .allow_negative_numbers(true)
         .hide(key.kind.is_ignored())

@@ -123,6 +123,8 @@ fn help_completions_and_man_page_know_every_living_key() {
     man(None, &mut page).unwrap();
     let help = definition().render_long_help().to_string();
     let (fish, page) = (String::from_utf8(fish).unwrap(), String::from_utf8(page).unwrap());
+    // Without the marks of its format.
+    let plain = page.replace("\\*(Aq", "'").replace('\\', "");
     for key in SYNCHRONIZER.keys.iter().filter(|key| !key.kind.is_ignored()) {
         assert!(
             help.contains(&format!("--{} ", key.name)) || help.contains(&format!("--{}[", key.name)),
@@ -131,5 +133,6 @@ fn help_completions_and_man_page_know_every_living_key() {
         );
         assert!(fish.contains(key.name), "completions lack {}", key.name);
         assert!(page.contains(key.name), "the man page lacks {}", key.name);
+        assert!(plain.contains(key.help), "the man page does not say what {} is", key.name);
     }
 }
