@@ -25,6 +25,8 @@ pub struct Entry {
     /// What a change takes.
     pub effect: Effect,
     same: fn(&Config, &Config) -> bool,
+    /// Writes the value of the first into the second.
+    keep: fn(&Config, &mut Config),
 }
 
 /// Entries of one effect: `name => field`, or `name` where they are alike.
@@ -34,10 +36,18 @@ macro_rules! entries {
             name: stringify!($name),
             effect: Effect::$effect,
             same: entries!(@same $name $($field)?),
+            keep: entries!(@keep $name $($field)?),
         }),+]
     };
     (@same $name:ident) => { |a: &Config, b: &Config| a.$name == b.$name };
     (@same $name:ident $field:ident) => { |a: &Config, b: &Config| a.$field == b.$field };
+    (@keep $name:ident) => { |from: &Config, to: &mut Config| to.$name.clone_from(&from.$name) };
+    (@keep $name:ident $field:ident) => { |from: &Config, to: &mut Config| to.$field.clone_from(&from.$field) };
+}
+
+/// Where clusters are learnt from.
+fn keep_source(from: &Config, to: &mut Config) {
+    to.task_manager_type.clone_from(&from.task_manager_type);
 }
 
 /// Every key, by effect.
@@ -52,6 +62,7 @@ const ENTRIES: &[&[Entry]] = &[
             a.task_manager_type == b.task_manager_type
                 || discriminant(&a.task_manager_type) != discriminant(&b.task_manager_type)
         },
+        keep: keep_source,
     }],
     entries!(Clusters: cmdb_addr, cmdb_supplier_id, cmdb_user, storage_ca => storage_tls, storage_cert => storage_tls,
         storage_key => storage_tls, storage_verify_hostname, storage_page_size, storage_list_concurrency,
@@ -66,18 +77,31 @@ const ENTRIES: &[&[Entry]] = &[
         name: "task_manager_type",
         effect: Effect::Restart,
         same: |a, b| discriminant(&a.task_manager_type) == discriminant(&b.task_manager_type),
+        keep: keep_source,
     }],
     // From HTTP to HTTPS or back: whoever speaks to the port must know.
     &[Entry {
         name: "server_cert_file",
         effect: Effect::Restart,
         same: |a, b| a.server_tls.cert.is_some() == b.server_tls.cert.is_some(),
+        keep: |from, to| to.server_tls.clone_from(&from.server_tls),
     }],
 ];
 
 /// The entries in which two configurations differ.
 pub fn changed(old: &Config, new: &Config) -> Vec<&'static Entry> {
     ENTRIES.iter().flat_map(|entries| entries.iter()).filter(|entry| !(entry.same)(old, new)).collect()
+}
+
+/// What can be put in force of `wanted` while `running` is: all but what needs a restart, which would
+/// else come in with whatever is made from the configuration for another key.
+pub fn without_restart(running: &Config, mut wanted: Config) -> Config {
+    for entry in ENTRIES.iter().flat_map(|entries| entries.iter()) {
+        if entry.effect == Effect::Restart && !(entry.same)(running, &wanted) {
+            (entry.keep)(running, &mut wanted);
+        }
+    }
+    wanted
 }
 
 /// Names of those with that effect, each once.

@@ -7,7 +7,7 @@
 
 mod keys;
 
-pub use keys::{Effect, Entry, changed, names};
+pub use keys::{Effect, Entry, changed, names, without_restart};
 
 use crate::config::{Config, Loaded, Sources, TlsFiles};
 use crate::coordination::Looker;
@@ -55,6 +55,8 @@ struct Looks<T> {
     /// What is in force otherwise.
     current: Config,
     seen: BTreeMap<PathBuf, Version>,
+    /// Files that changed while the configuration was not good.
+    missed: Vec<PathBuf>,
     told: Option<String>,
 }
 
@@ -66,9 +68,7 @@ impl Reloader {
     pub fn start(sources: Sources, config: &Config, target: impl Target) -> io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(SIGHUP, Arc::clone(&asked))?;
-        let seen = versions(&sources, config);
-        let (started, current) = (config.clone(), config.clone());
-        let mut looks = Looks { sources, target, asked, started, current, seen, told: None };
+        let mut looks = Looks::new(sources, config, target, asked);
         let looker = Looker::start("reload", never(), move || {
             looks.look();
             LOOK
@@ -78,28 +78,32 @@ impl Reloader {
 }
 
 impl<T: Target> Looks<T> {
+    fn new(sources: Sources, config: &Config, target: T, asked: Arc<AtomicBool>) -> Self {
+        let seen = versions(&sources, config);
+        let (started, current) = (config.clone(), config.clone());
+        Self { sources, target, asked, started, current, seen, missed: Vec::new(), told: None }
+    }
+
     fn look(&mut self) {
         let asked = self.asked.swap(false, Relaxed);
         let seen = versions(&self.sources, &self.current);
         if asked || seen != self.seen {
-            let changed: Vec<PathBuf> = seen
-                .iter()
-                .filter(|(path, version)| self.seen.get(*path) != Some(version))
-                .map(|(p, _)| p.clone())
-                .collect();
+            let other = |(path, version): &(&PathBuf, &Version)| self.seen.get(*path) != Some(*version);
+            let changed: Vec<PathBuf> = seen.iter().filter(other).map(|(path, _)| path.clone()).collect();
             self.seen = seen;
-            self.reload(asked, &changed);
+            self.missed.extend(changed);
+            self.reload(asked);
         }
     }
 
-    /// Reads everything again. `files` are those that changed.
-    fn reload(&mut self, asked: bool, files: &[PathBuf]) {
+    /// Reads everything again.
+    fn reload(&mut self, asked: bool) {
         let problem = match Config::load(&self.sources) {
             Err(problems) => Some(format!(
                 "the new configuration is not in force: {}; correct it, the last good one still holds",
                 problems.in_one_line()
             )),
-            Ok(Loaded { config, .. }) => self.take(config, asked, files),
+            Ok(Loaded { config, .. }) => self.take(config, asked),
         };
         if problem != self.told {
             match &problem {
@@ -112,8 +116,11 @@ impl<T: Target> Looks<T> {
     }
 
     /// Puts a good configuration in force; what is left to say about it.
-    fn take(&mut self, config: Config, asked: bool, files: &[PathBuf]) -> Option<String> {
+    fn take(&mut self, wanted: Config, asked: bool) -> Option<String> {
+        let fixed = names(&changed(&self.started, &wanted), Effect::Restart);
+        let config = without_restart(&self.current, wanted);
         let changed = changed(&self.current, &config);
+        let files = std::mem::take(&mut self.missed);
         let mut effects: Vec<Effect> = changed.iter().map(|entry| entry.effect).collect();
         let touches = |tls: &TlsFiles| paths(tls).any(|path| files.contains(path));
         if touches(&config.storage_tls) || (asked && self.has_certificates(&config.storage_tls)) {
@@ -130,10 +137,13 @@ impl<T: Target> Looks<T> {
                 log::info!("configuration: {} changed; {}", names.join(", "), effect.words());
             }
         }
-        let new_versions = versions(&self.sources, &config);
-        self.seen = new_versions;
+        // A file that changed since it was looked at is read again at the next look.
+        let mut seen = versions(&self.sources, &config);
+        for (path, version) in &mut seen {
+            *version = self.seen.get(path).copied().unwrap_or(*version);
+        }
+        self.seen = seen;
         self.current = config;
-        let fixed = names(&keys::changed(&self.started, &self.current), Effect::Restart);
         match (applied, fixed.as_slice()) {
             (Err(error), _) => Some(format!("a part of the new configuration is not in force: {error}")),
             (Ok(()), []) => None,

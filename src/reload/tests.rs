@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::TaskManagerType;
 use parking_lot::Mutex;
 use std::fs;
 use std::path::Path;
@@ -11,12 +12,14 @@ type Applied = (u32, Vec<Effect>);
 #[derive(Clone, Default)]
 struct Seen {
     applied: Arc<Mutex<Vec<Applied>>>,
+    last: Arc<Mutex<Option<Config>>>,
     shown: Arc<Mutex<Option<String>>>,
 }
 
 impl Target for Seen {
     fn apply(&self, config: &Config, effects: &[Effect]) -> Result<(), String> {
         self.applied.lock().push((config.cmdb_qps, effects.to_vec()));
+        *self.last.lock() = Some(config.clone());
         Ok(())
     }
 
@@ -25,12 +28,20 @@ impl Target for Seen {
     }
 }
 
-/// Writes a configuration as editors do, by a rename.
-fn write(path: &Path, keys: &str) {
-    let text = format!(
+/// A good configuration, with `keys` beside the required ones.
+fn text(keys: &str) -> String {
+    format!(
         r#"{{"zk":"","storage_addrs":["http://127.0.0.1:1"],"cmdb_addr":"127.0.0.1:1","cmdb_user":"u",
             "paas_addr":"127.0.0.1:1","paas_access_token":"t"{keys}}}"#
-    );
+    )
+}
+
+/// Writes a configuration as editors do, by a rename.
+fn write(path: &Path, keys: &str) {
+    replace(path, &text(keys));
+}
+
+fn replace(path: &Path, text: &str) {
     fs::write(path.with_extension("new"), text).unwrap();
     fs::rename(path.with_extension("new"), path).unwrap();
 }
@@ -41,10 +52,7 @@ fn looks(path: &Path, keys: &str) -> (Looks<Seen>, Seen) {
     let sources = Sources { file: Some(path.to_owned()), ..Sources::default() };
     let config = Config::load(&sources).unwrap().config;
     let target = Seen::default();
-    let (asked, seen) = (Arc::default(), versions(&sources, &config));
-    let (started, current) = (config.clone(), config);
-    let looks = Looks { sources, target: target.clone(), asked, started, current, seen, told: None };
-    (looks, target)
+    (Looks::new(sources, &config, target.clone(), Arc::default()), target)
 }
 
 #[test]
@@ -59,6 +67,21 @@ fn a_changed_file_is_put_in_force_once() {
     looks.look();
     assert_eq!(*target.applied.lock(), [(7, vec![Effect::AtOnce])]);
     assert_eq!(*target.shown.lock(), None);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.json");
+    let (mut looks, target) = looks(&path, "");
+    write(&path, r#","cmdb_qps":7"#);
+    looks.seen = versions(&looks.sources, &looks.current);
+    let read = Config::load(&looks.sources).unwrap().config;
+    write(&path, r#","cmdb_qps":8"#);
+    looks.take(read, false);
+    looks.look();
+    let applied: Vec<u32> = target.applied.lock().iter().map(|(qps, _)| *qps).collect();
+    assert_eq!(applied, [7, 8]);
 }
 
 #[test]
@@ -96,6 +119,57 @@ fn a_key_that_needs_a_restart_is_named_until_it_is_back() {
     write(&path, "");
     looks.look();
     assert_eq!(*target.shown.lock(), None);
+}
+
+#[test]
+fn what_needs_a_restart_does_not_come_in_with_what_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.json");
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let made = rcgen::generate_simple_self_signed(["status".to_owned()]).unwrap();
+    fs::write(file("cert"), made.cert.pem()).unwrap();
+    fs::write(file("key"), made.signing_key.serialize_pem()).unwrap();
+    let (mut looks, target) = looks(&path, "");
+    let keys = format!(
+        r#","task_manager_type":"file","task_file":"{}",
+            "server_cert_file":"{}","server_key_file":"{}","exclude_clusters":["x"]"#,
+        file("tasks"),
+        file("cert"),
+        file("key")
+    );
+    fs::write(file("tasks"), "[]").unwrap();
+    replace(&path, &text(&keys).replace("http://127.0.0.1:1", "http://127.0.0.1:2"));
+    looks.look();
+    let shown = target.shown.lock().clone().unwrap();
+    let named = "storage_addrs, task_manager_type, server_cert_file changed in the configuration: restart";
+    assert!(shown.starts_with(named), "{shown}");
+    let config = target.last.lock().clone().unwrap();
+    assert_eq!(config.storage_addrs, looks.started.storage_addrs);
+    assert_eq!((&config.task_manager_type, config.server_tls.cert), (&TaskManagerType::Paas, None));
+    assert_eq!(config.exclude_clusters, ["x"], "the other key is in force");
+    assert_eq!(target.applied.lock().last().unwrap().1, [Effect::Inventory]);
+}
+
+#[test]
+fn a_certificate_that_changed_beside_a_broken_file_is_noticed_once_the_file_is_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.json");
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let pair = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        fs::write(file("cert"), made.cert.pem()).unwrap();
+        fs::write(file("key"), made.signing_key.serialize_pem()).unwrap();
+    };
+    pair("first");
+    let keys = format!(r#","storage_cert":"{}","storage_key":"{}""#, file("cert"), file("key"));
+    let (mut looks, target) = looks(&path, &keys);
+    pair("another, longer name");
+    write(&path, ",");
+    looks.look();
+    assert!(target.applied.lock().is_empty());
+    write(&path, &keys);
+    looks.look();
+    assert_eq!(target.applied.lock().last().unwrap().1, [Effect::Clusters]);
 }
 
 #[test]
