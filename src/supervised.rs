@@ -28,6 +28,10 @@ pub trait Supervised {
     /// What is dead or wedged, in words; empty while a restart would mend nothing. It may take the
     /// locks of the threads it asks about: if it never returns, that is an answer too.
     fn broken(&self) -> Vec<String>;
+    /// How long it may take to finish its work once it is told to end.
+    fn drain(&self) -> Duration {
+        Duration::ZERO
+    }
     /// One line for `systemctl status`.
     fn line(&self) -> String;
 }
@@ -50,8 +54,8 @@ pub fn asked_to_end() -> io::Result<Receiver<i32>> {
 }
 
 /// Says "ready", then gives signs of life until a signal arrives (returns 0) or the program must
-/// end by itself (returns 1); says "stopping" and that it may take `drain`.
-pub fn attend(end: &Receiver<i32>, drain: Duration, program: &dyn Supervised) -> i32 {
+/// end by itself (returns 1); says "stopping" and how long that may take.
+pub fn attend(end: &Receiver<i32>, program: &dyn Supervised) -> i32 {
     tell(&[NotifyState::Ready]);
     let mut signs = Signs::new(watchdog(), Instant::now());
     let code = loop {
@@ -69,7 +73,7 @@ pub fn attend(end: &Receiver<i32>, drain: Duration, program: &dyn Supervised) ->
             if alive { tell(&[status, NotifyState::Watchdog]) } else { tell(&[status]) }
         }
     };
-    let longest = u32::try_from((drain + LAST_STEPS).as_micros()).unwrap_or(u32::MAX);
+    let longest = u32::try_from((program.drain() + LAST_STEPS).as_micros()).unwrap_or(u32::MAX);
     tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(longest)]);
     code
 }

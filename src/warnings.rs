@@ -34,6 +34,7 @@ struct Watched {
 /// The looks. Stop when dropped.
 pub struct Warnings {
     found: Arc<Mutex<Vec<ProblemStatus>>>,
+    files: Arc<Mutex<Vec<Watched>>>,
     _looker: Looker,
 }
 
@@ -43,20 +44,26 @@ impl Warnings {
     /// # Errors
     /// The machine grants no thread.
     pub fn start(config: &Config, coordination: Arc<dyn Coordination>) -> io::Result<Self> {
-        let files = files(config);
+        let files = Arc::new(Mutex::new(files(config)));
+        let watched = Arc::clone(&files);
         let found: Arc<Mutex<Vec<ProblemStatus>>> = Arc::default();
         let shown = Arc::clone(&found);
         let looker = Looker::start("warnings", never(), move || {
             let now = Timestamp::now();
-            let certificates = files.iter().filter_map(|file| file.warning(now));
+            let ending: Vec<String> = watched.lock().iter().filter_map(|file| file.warning(now)).collect();
             let mut all: Vec<ProblemStatus> =
-                certificates.map(|message| problem("certificate", message)).collect();
+                ending.into_iter().map(|message| problem("certificate", message)).collect();
             all.extend(versions(&coordination.assignment()).map(|message| problem("versions", message)));
             all.extend(clock(coordination.status().clock_ahead_ms).map(|message| problem("clock", message)));
             take(&mut shown.lock(), all);
             LOOK
         })?;
-        Ok(Self { found, _looker: looker })
+        Ok(Self { found, files, _looker: looker })
+    }
+
+    /// Looks at the certificates of another configuration from now on.
+    pub fn watch(&self, config: &Config) {
+        *self.files.lock() = files(config);
     }
 
     /// What there is to warn of.

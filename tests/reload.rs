@@ -89,6 +89,41 @@ fn what_needs_a_restart_is_named() {
 }
 
 #[test]
+fn what_needs_a_restart_does_not_come_in_with_what_does_not() {
+    let mut program = start();
+    let authority = Authority::new("ours");
+    let issued = authority.issue("status");
+    program.change(json!({
+        "storage_addrs": ["http://127.0.0.1:1"], "server_cert_file": issued.cert, "server_key_file": issued.key,
+        "text_limit": 1999,
+    }));
+    program.wait_logged("configuration: text_limit changed; every cluster begins anew with it");
+    let named = "storage_addrs, server_cert_file changed in the configuration: restart the service";
+    wait_until("they are named", PATIENCE, || program.problems().contains(named));
+    program.wait_cluster("/state", json!("live"));
+    assert_eq!(program.cluster("/last_error"), Value::Null, "bcs-storage is asked where it was");
+}
+
+#[test]
+fn a_certificate_under_another_name_is_watched_instead() {
+    let directory = tempfile::tempdir().unwrap();
+    let self_signed = |name: &str, year: i32| {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let at = |ending: &str| directory.path().join(format!("{name}.{ending}"));
+        fs::write(at("cert"), params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(at("key"), key.serialize_pem()).unwrap();
+        json!({"storage_cert": at("cert"), "storage_key": at("key")})
+    };
+    let world = World::single(Generation::New).with(self_signed("old", 2020));
+    let mut program = Program::start(world);
+    wait_until("it is told", PATIENCE, || program.problems().contains("renew it"));
+    program.change(self_signed("new", 2100));
+    wait_until("it is over", PATIENCE, || program.problems() == "[]");
+}
+
+#[test]
 fn sighup_reads_again_and_does_not_end_the_service() {
     let program = start();
     program.write(&json!({"unknown": 1}).to_string());

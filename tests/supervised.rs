@@ -16,7 +16,7 @@ const WATCHDOG: Duration = Duration::from_secs(2);
 /// A service manager with one service.
 struct Manager {
     /// Its socket and the service's files.
-    _directory: TempDir,
+    directory: TempDir,
     socket: UnixDatagram,
     service: Child,
 }
@@ -41,7 +41,7 @@ impl Manager {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { _directory: directory, socket, service }
+        Self { directory, socket, service }
     }
 
     /// The next message within `patience` that holds `part`.
@@ -103,6 +103,24 @@ fn the_synchronizer_is_ready_and_alive_although_every_peer_is_down() {
     let configuration = r#"{"zk":"","port":0,"metric_port":0,"storage_addrs":["http://127.0.0.1:1"],
         "cmdb_addr":"http://127.0.0.1:1","cmdb_user":"bcs","task_manager_type":"file","task_file":"DIR/empty-list.json"}"#;
     check("run", configuration, "STATUS=master, 0 of 0 clusters live");
+}
+
+#[test]
+fn a_drain_that_was_made_longer_while_the_service_ran_is_asked_for_when_it_ends() {
+    let configuration = r#"{"zk":"","port":0,"metric_port":0,"storage_addrs":["http://127.0.0.1:1"],"shutdown_grace":1,
+        "cmdb_addr":"http://127.0.0.1:1","cmdb_user":"bcs","task_manager_type":"file","task_file":"DIR/empty-list.json"}"#;
+    let mut manager = Manager::start("run", configuration);
+    assert!(manager.hears("READY=1", PATIENCE).is_some());
+    let file = manager.directory.path().join("c.json");
+    let changed = std::fs::read_to_string(&file).unwrap();
+    // The port shows when the file was read again.
+    let changed = changed.replace(r#""port":0"#, r#""port":1"#).replace(r#"_grace":1"#, r#"_grace":100"#);
+    std::fs::write(file, changed).unwrap();
+    assert!(manager.hears("port changed in the configuration", PATIENCE).is_some());
+    manager.signal("-TERM");
+    let stopping = manager.hears("STOPPING=1", PATIENCE).unwrap();
+    assert!(stopping.contains("EXTEND_TIMEOUT_USEC=120000000"), "{stopping}");
+    assert!(manager.service.wait().unwrap().success());
 }
 
 #[test]

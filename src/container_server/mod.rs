@@ -181,7 +181,7 @@ pub fn run(config: &ContainerServerConfig) -> i32 {
         }
     };
     log::info!("container server: API on {}, metrics on {}", server.addr(), server.metric_addr());
-    let code = supervised::attend(&end, Duration::ZERO, &server);
+    let code = supervised::attend(&end, &server);
     server.stop();
     code
 }

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// This release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -178,7 +179,7 @@ impl Target for Live {
 
 impl Live {
     fn apply_all(&self, config: &Config, effects: &[Effect]) -> Result<(), StartError> {
-        let State { controller, discovery, requests, .. } = &*self.state;
+        let State { controller, discovery, requests, warnings, .. } = &*self.state;
         let wanted = |effect| effects.contains(&effect);
         let peers = match wanted(Effect::Clusters) {
             true => Some(peers(config, discovery.clone(), requests)?),
@@ -198,6 +199,7 @@ impl Live {
             };
             self.status.renew(tls, config.admin_token.clone());
         }
+        warnings.watch(config);
         Ok(())
     }
 }
@@ -205,7 +207,7 @@ impl Live {
 /// `run`: the service until SIGTERM or SIGINT. `sources` are where its configuration is read again
 /// from. Returns the exit code.
 pub fn run(config: Config, sources: &Sources) -> i32 {
-    let (first, grace) = (config.clone(), config.shutdown_grace);
+    let first = config.clone();
     let started =
         supervised::asked_to_end().map_err(StartError::Io).and_then(|end| Ok((end, Service::start(config)?)));
     let (end, service) = match started {
@@ -223,7 +225,7 @@ pub fn run(config: Config, sources: &Sources) -> i32 {
             return 1;
         }
     };
-    let code = supervised::attend(&end, grace, &service);
+    let code = supervised::attend(&end, &service);
     drop(reloader);
     service.stop();
     code
@@ -236,6 +238,10 @@ impl Supervised for Service {
 
     fn broken(&self) -> Vec<String> {
         self.state.health().problems
+    }
+
+    fn drain(&self) -> Duration {
+        self.state.controller.shutdown_grace()
     }
 
     fn line(&self) -> String {

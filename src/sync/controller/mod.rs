@@ -150,6 +150,11 @@ impl Controller {
         self.common().peers.cmdb.set_qps(qps);
     }
 
+    /// How long the senders may go on with what is queued when the service ends.
+    pub fn shutdown_grace(&self) -> Duration {
+        self.common().config.shutdown_grace
+    }
+
     /// On the controller's thread, as whatever starts and stops clusters.
     fn take_change(&self, Change { config, peers }: Change) {
         let anew = peers.is_some();
