@@ -77,7 +77,7 @@ impl Topology {
     pub fn problem(&self) -> Option<String> {
         match self {
             Self::File(file) => file.problem(),
-            Self::Cmdb(_) => None,
+            Self::Cmdb(cmdb) => cmdb.problem(),
         }
     }
 }
