@@ -101,19 +101,20 @@ pub fn equalities<'a>(pairs: impl IntoIterator<Item = (&'a str, Value)>) -> Resu
 /// Translates `page.sort`: fields separated by commas, `-field` for descending. Equal records are
 /// ordered by `bk_pod_id`, so that pages neither overlap nor leave gaps.
 pub fn order(sort: &str) -> Result<String, Fault> {
-    let mut terms = Vec::new();
+    let (mut terms, mut seen) = (Vec::new(), Vec::new());
     for term in sort.split(',').map(str::trim).filter(|term| !term.is_empty()) {
         let (name, direction) = match term.strip_prefix('-') {
             Some(name) => (name, " DESC"),
             None => (term.strip_prefix('+').unwrap_or(term), ""),
         };
         check_name(name)?;
-        // A field no record has orders nothing.
-        if let Some(field) = fields::find(name) {
+        // A field no record has orders nothing, and neither does one a second time.
+        if let Some(field) = fields::find(name).filter(|field| !seen.contains(&field.name)) {
+            seen.push(field.name);
             terms.push(format!("{}{direction}", field.name));
         }
     }
-    if !terms.iter().any(|term| term.starts_with("bk_pod_id")) {
+    if !seen.contains(&"bk_pod_id") {
         terms.push("bk_pod_id".to_owned());
     }
     Ok(terms.join(","))
@@ -124,8 +125,8 @@ pub fn projection(names: &[String]) -> Result<Vec<&'static FieldSpec>, Fault> {
     for name in names {
         check_name(name)?;
     }
-    let wanted = |field: &&FieldSpec| names.is_empty() || names.iter().any(|name| name == field.name);
-    Ok(fields::columns().filter(wanted).collect())
+    let named: Vec<_> = names.iter().filter_map(|name| fields::find(name)).collect();
+    Ok(fields::columns().filter(|field| names.is_empty() || named.contains(field)).collect())
 }
 
 struct Translation<'a> {

@@ -138,11 +138,15 @@ impl Rules {
                 "a compact JSON object of texts without white space and without empty ones",
             ),
             Kind::Object => (is_json_object(text), codes::PATTERN, "a JSON object"),
-            Kind::HostIp => (self.is_ip(text, 1), codes::PATTERN, "an IPv4 address"),
-            Kind::Ip => (self.is_ip(text, 0), codes::PATTERN, "an IPv4 address"),
+            Kind::HostIp => (self.is_ip(text, 1), codes::PATTERN, self.address()),
+            Kind::Ip => (self.is_ip(text, 0), codes::PATTERN, self.address()),
             Kind::Time => (is_time(text), codes::INVALID, "a time as YYYY-MM-DD HH:MM:SS"),
         };
         if good { Ok(()) } else { Err(Fault::new(code, format!("{} must be {wanted}", field.name))) }
+    }
+
+    fn address(&self) -> &'static str {
+        if self.strict { "an IPv4 address" } else { "an IP address" }
     }
 
     fn is_ip(&self, text: &str, least_first_octet: u8) -> bool {

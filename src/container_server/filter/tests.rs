@@ -172,6 +172,7 @@ fn sorting_ends_with_the_instance_id() {
         ("-bk_pod_id", "bk_pod_id DESC"),
         ("-bk_pod_name, bk_cloud_id", "bk_pod_name DESC,bk_cloud_id,bk_pod_id"),
         ("nothing,+bk_pod_ip", "bk_pod_ip,bk_pod_id"),
+        ("bk_pod_ip,-bk_inst_id,-bk_pod_ip,bk_pod_id", "bk_pod_ip,bk_pod_id DESC"),
     ] {
         assert_eq!(order(sort).as_deref(), Ok(wanted));
     }
@@ -182,6 +183,7 @@ fn a_projection_keeps_column_order_and_drops_what_is_unknown() {
     let names = |fields: Vec<&FieldSpec>| fields.iter().map(|field| field.name).collect::<Vec<_>>();
     let wanted = ["bk_pod_ip".to_owned(), "bk_pod_id".to_owned(), "colour".to_owned()];
     assert_eq!(names(projection(&wanted).unwrap()), ["bk_pod_id", "bk_pod_ip"]);
+    assert_eq!(names(projection(&["bk_inst_id".to_owned()]).unwrap()), ["bk_pod_id"]);
     assert_eq!(projection(&[]).unwrap().len(), 25);
 }
 

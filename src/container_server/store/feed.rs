@@ -11,6 +11,9 @@ use std::time::Instant;
 /// Changes looked at for one answer: bounds its size, and the time it takes where most changes
 /// belong to other businesses.
 const PAGE: usize = 1000;
+/// Bytes of records in one answer; the one that goes beyond is still in it. An answer is made in memory, and
+/// without `strict_fields` a record is as long as its writer likes.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Where the feed is now, for those who wait.
 #[derive(Debug)]
@@ -112,11 +115,15 @@ pub fn changes(
          WHERE sequence > ? ORDER BY sequence LIMIT ?",
     )?;
     let mut rows = select.query(params![since, PAGE as i64])?;
-    while let Some(row) = rows.next()? {
+    let mut bytes = 0;
+    while bytes < PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
         page.sequence = row.get(0)?;
         let theirs = row.get_ref(4)?.as_str()? == account && biz.is_none_or(|biz| row.get(5) == Ok(biz));
         if theirs {
             let (time_ms, action, pod) = (row.get(1)?, row.get(2)?, row.get::<_, String>(3)?);
+            bytes += pod.len();
             // Written by us as JSON; anything else would be a damaged database.
             let pod = RawValue::from_string(pod).map_err(|_| rusqlite::Error::InvalidQuery)?;
             page.changes.push(Change { sequence: page.sequence, time_ms, action, pod });

@@ -283,6 +283,26 @@ fn a_page_of_changes_is_bounded_and_goes_on() {
 }
 
 #[test]
+fn a_page_of_long_records_is_bounded_too() {
+    let (_directory, store) = open(LONG);
+    let long = |name: usize| {
+        let mut row = row(&name.to_string());
+        row[fields::position("bk_pod_labels").unwrap()] = Cell::Text("l".repeat(400_000));
+        row
+    };
+    store.create(&scope(), None, (0..7).map(long).collect()).unwrap();
+    let (mut since, mut pages) = (0, Vec::new());
+    while let Position::Page(page) = store.changes("0", None, since).unwrap() {
+        if page.changes.is_empty() {
+            break;
+        }
+        since = page.sequence;
+        pages.push(page.changes.len());
+    }
+    assert_eq!(pages, [3, 3, 1]);
+}
+
+#[test]
 fn a_database_that_goes_wrong_shows_in_the_check() {
     let (directory, store) = open(LONG);
     assert_eq!(store.check(), Ok(()));
