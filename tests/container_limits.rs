@@ -108,6 +108,53 @@ fn thousands_of_dripping_connections_do_not_stop_a_healthy_client() {
 }
 
 #[test]
+fn lists_that_look_through_everything_hold_up_no_others() {
+    let mut server = Server::start(json!({"query_timeout": 5}));
+    fill(&server, 50_000);
+    let rule =
+        |number| json!({"field": "bk_pod_name", "operator": "contains", "value": format!("no{number}")});
+    let rules: Vec<_> = (0..500).map(rule).collect();
+    let slow = json!({"pod_property_filter": {"condition": "OR", "rules": rules}}).to_string();
+    let path = LIST.replace("/2/", "/3/");
+    let callers: Vec<_> = (0..20).map(|_| fresh(&server)).collect();
+    let ask = |caller: &Caller| caller.raw(Method::Post, &path, slow.as_bytes());
+    let ask = &ask;
+    std::thread::scope(|scope| {
+        let lists: Vec<_> = callers.iter().map(|caller| scope.spawn(move || ask(caller))).collect();
+        let (caller, mut rounds) = (fresh(&server), 0);
+        // Eight are told at once to come again, four are read for as long as they may be.
+        while lists.iter().filter(|list| list.is_finished()).count() < 12 {
+            let begin = Instant::now();
+            let (status, health) = caller.raw(Method::Get, "/healthz", b"").unwrap();
+            assert_eq!(status, 200, "{}", String::from_utf8_lossy(&health));
+            assert_eq!(caller.create(2, &pod(&format!("p{rounds}")))["bk_error_code"], 0);
+            let feed = caller.call(Method::Get, &format!("/watch/pods?since={rounds}&timeout=0"), &json!({}));
+            assert_eq!(feed["data"]["changes"].as_array().map(Vec::len), Some(1), "{feed}");
+            assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+            rounds += 1;
+        }
+        assert!(rounds > 1);
+        // Nobody waits for the others.
+        server.server = None;
+    });
+}
+
+/// Puts records into business 3, past the server: it would take longer.
+fn fill(server: &Server, pods: usize) {
+    let database = rusqlite::Connection::open(server.directory.path().join("records.db")).unwrap();
+    database
+        .execute(
+            "INSERT INTO pod (bk_biz_id, bk_module_id, bk_cloud_id, bk_pod_name, bk_pod_namespace, bk_pod_cluster,
+                              bk_pod_uuid, bk_pod_workloadtype, bk_pod_workloadname, bk_supplier_account,
+                              create_time, last_time)
+             WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < ?)
+             SELECT 3, 51, 0, 'pod-' || x, 'default', 'c', 'u' || x, 'Pod', 'w', '0', '', '' FROM n",
+            [pods],
+        )
+        .unwrap();
+}
+
+#[test]
 fn a_body_that_is_too_large_is_refused_with_its_bound_and_a_smaller_one_is_not() {
     let server = Server::start(json!({"body_limit": 100_000}));
     let body = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length));

@@ -36,8 +36,11 @@ use writer::{Job, Outcome, Tally, Write, Writer};
 
 /// Writes that may wait for the writer; further callers wait to be let in.
 const WAITING_WRITES: usize = 1024;
-/// Connections for reading at the same time.
+/// Lists that are read at the same time.
 const READERS: usize = 4;
+/// Connections for what is read in a moment: the feed, the numbers, whether reading works. No list holds
+/// these up.
+const LOOKERS: usize = 1;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +106,7 @@ pub struct Store {
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     readers: Readers,
+    lookers: Readers,
     feed: Arc<Feed>,
     tally: Arc<Tally>,
 }
@@ -125,6 +129,7 @@ impl Store {
     pub fn open(path: &Path, times: Times) -> Result<Self, StoreError> {
         let connection = schema::open_writer(path)?;
         let readers = Readers::open(path, READERS, times.query)?;
+        let lookers = Readers::open(path, LOOKERS, times.query)?;
         let feed = Arc::new(Feed::new(feed::last_sequence(&connection)?));
         let tally = Arc::new(Tally::default());
         let (jobs, waiting) = bounded(WAITING_WRITES);
@@ -140,7 +145,7 @@ impl Store {
         let writer = std::thread::Builder::new()
             .name("store writer".to_owned())
             .spawn(move || writer.run(&waiting))?;
-        Ok(Self { jobs: Some(jobs), writer: Some(writer), readers, feed, tally })
+        Ok(Self { jobs: Some(jobs), writer: Some(writer), readers, lookers, feed, tally })
     }
 
     /// Creates records; each has its own outcome: its instance id, or 1199014 when it violates a
@@ -192,13 +197,13 @@ impl Store {
 
     /// Changes after `since` of one account, and of one business if `biz` names it.
     pub fn changes(&self, account: &str, biz: Option<i64>, since: i64) -> Result<Position, Fault> {
-        self.readers.with(|connection| feed::changes(connection, account, biz, since))
+        self.lookers.with(|connection| feed::changes(connection, account, biz, since))
     }
 
     /// Numbers for the metrics.
     pub fn statistics(&self) -> Result<Statistics, Fault> {
         Ok(Statistics {
-            pods: self.readers.with(counts::all)?,
+            pods: self.lookers.with(counts::all)?,
             flushes: self.tally.flushes.load(Ordering::Relaxed),
             writes: self.tally.writes.load(Ordering::Relaxed),
             sequence: self.feed.latest(),
@@ -207,7 +212,7 @@ impl Store {
 
     /// Whether the database can be read, written and flushed, tried out.
     pub fn check(&self) -> Result<(), Fault> {
-        self.readers.with(reader::probe)?;
+        self.lookers.with(reader::probe)?;
         self.count(Write::Heartbeat, None).map(|_| ())
     }
 
@@ -239,6 +244,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         // The last connection to close moves the log into the database, and a reader cannot.
         self.readers.close();
+        self.lookers.close();
         self.jobs = None;
         if let Some(writer) = self.writer.take() {
             // A panic of the writer has been printed, and its callers were told.

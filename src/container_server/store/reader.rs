@@ -15,10 +15,16 @@ use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, ErrorCode, Transaction, params_from_iter};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a call waits for a connection before it answers that the server is busy.
 const WAIT: Duration = Duration::from_secs(10);
+/// Calls that may wait so long. With those that read they are twelve of the sixteen threads that the front
+/// calls a handler with: the others stay for writes, whatever is asked for meanwhile.
+const PATIENT: usize = 8;
+/// How long a further one waits: pages found by an index are read by then.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
 /// Steps of SQLite's machine between two looks at the clock: tens of microseconds.
 const STEPS: i32 = 1000;
 
@@ -41,6 +47,7 @@ pub struct Readers {
     connections: Vec<Mutex<Connection>>,
     free: Receiver<usize>,
     back: Sender<usize>,
+    waiting: AtomicUsize,
     timeout: Duration,
 }
 
@@ -54,7 +61,7 @@ impl Readers {
             // The channel has room for all of them.
             let _ = back.send(index);
         }
-        Ok(Self { connections, free, back, timeout })
+        Ok(Self { connections, free, back, waiting: AtomicUsize::new(0), timeout })
     }
 
     /// Runs `read` on a connection of its own.
@@ -62,12 +69,22 @@ impl Readers {
         &self,
         read: impl FnOnce(&mut Connection) -> Result<T, E>,
     ) -> Result<T, Fault> {
-        let busy = |_| Fault::new(codes::SELECT_FAILED, "all read connections are in use: try again");
-        let lease = Lease { index: self.free.recv_timeout(WAIT).map_err(busy)?, back: &self.back };
+        let lease = self.lease()?;
         let mut connection = self.connections[lease.index].lock();
         let deadline = Instant::now() + self.timeout;
         connection.progress_handler(STEPS, Some(move || Instant::now() >= deadline));
         read(&mut connection).map_err(|error| self.fault(&error.into()))
+    }
+
+    fn lease(&self) -> Result<Lease<'_>, Fault> {
+        let busy = || Fault::new(codes::SELECT_FAILED, "all read connections are in use: try again");
+        let free = self.free.try_recv().ok().or_else(|| {
+            let patient = self.waiting.fetch_add(1, Ordering::Relaxed) < PATIENT;
+            let free = self.free.recv_timeout(if patient { WAIT } else { SHORT_WAIT });
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            free.ok()
+        });
+        Ok(Lease { index: free.ok_or_else(busy)?, back: &self.back })
     }
 
     /// Closes every connection; nobody reads any more.
