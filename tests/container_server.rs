@@ -472,3 +472,54 @@ fn the_openapi_document_names_every_path_and_resolves_its_references() {
         assert!(document.pointer(reference).is_some(), "{reference}");
     }
 }
+
+/// The names an object of the document describes.
+fn described(document: &Value, schema: &Value) -> Vec<String> {
+    let schema = schema["$ref"].as_str().map_or(schema, |path| document.pointer(&path[1..]).unwrap());
+    schema["properties"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn keys(value: &Value) -> Vec<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn the_openapi_document_describes_what_each_call_answers() {
+    let server = Server::start(json!({}));
+    let (_, document) = server.caller.raw(Method::Get, "/openapi.json", b"").unwrap();
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    // The data of a call that succeeds.
+    let data = |method: &str, path: &str| {
+        let path = format!("/api/v3{}", path.replace("/2", "/{bk_biz_id}"));
+        let answer = &document["paths"][path][method]["responses"]["200"]["content"]["application/json"];
+        answer["schema"]["oneOf"][0]["properties"]["data"].clone()
+    };
+    let (uuid, pods) = (json!({"bk_pod_uuid": "uid-a"}), [pod("a"), pod("b"), pod("a")]);
+    let created = server.caller.create(2, &pods[0])["data"].clone();
+    let many = server.caller.create_many(2, &pods)["data"].clone();
+    let listed = server.caller.list(2, json!({}))["data"].clone();
+    let updated = server.caller.update(2, uuid.clone(), json!({}))["data"].clone();
+    let deleted = server.caller.delete(2, uuid)["data"].clone();
+    let feed = server.caller.call(Method::Get, "/watch/pods?since=0", &json!({}))["data"].clone();
+    let tree =
+        server.caller.call(Method::Post, "/find/topoinst_with_statistics/biz/2", &json!({}))["data"].clone();
+    let call = |name: &str| format!("/{name}/container/bk_biz_id/2/pod");
+    for (method, path, answer) in [
+        ("post", call("create"), &created),
+        ("post", call("createmany"), &many),
+        ("put", call("update"), &updated),
+        ("delete", call("delete"), &deleted),
+        ("post", call("findmany"), &listed),
+        ("get", "/watch/pods".to_owned(), &feed),
+    ] {
+        assert_eq!(described(&document, &data(method, &path)), keys(answer), "{path}");
+    }
+    let parts =
+        |method: &str, path: &str, part: &str| data(method, path)["properties"][part]["items"].clone();
+    let exception = parts("post", &call("createmany"), "exception");
+    assert_eq!(described(&document, &exception), keys(&many["exception"][0]));
+    assert_eq!(described(&document, &parts("post", &call("findmany"), "info")), keys(&listed["info"][0]));
+    assert_eq!(described(&document, &parts("get", "/watch/pods", "changes")), keys(&feed["changes"][0]));
+    let node = data("post", "/find/topoinst_with_statistics/biz/2")["items"].clone();
+    assert_eq!(described(&document, &node), keys(&tree[0]));
+}

@@ -32,7 +32,9 @@ pub fn document(endpoints: &[Endpoint], prefixes: &[&str]) -> Value {
             "Condition": {"type": "object", "description": "Holds every key of a unique rule, or bk_pod_id; further \
                                                            keys narrow it"},
             "Filter": filter_schema(),
-            "Envelope": envelope()
+            "Node": node(),
+            "Refusal": envelope(&json!({"const": false}), &json!({"type": "integer"}), &json!({"type": "null"})),
+            "Error": error()
         }}
     })
 }
@@ -55,12 +57,13 @@ fn operation(endpoint: &Endpoint, prefix: &str) -> Value {
         let schema = json!({"type": "integer", "minimum": 1});
         parameters.push(json!({"name": "bk_biz_id", "in": "path", "required": true, "schema": schema}));
     }
-    let answer = |text: &str| {
-        json!({"description": text,
-               "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}}})
-    };
-    let mut responses = json!({"200": answer("Done, or refused"), "500": answer("1199027: a header is missing"),
-        "default": answer("The request itself cannot be taken")});
+    let answer = |text: &str, schemas: &[Value]| json!({"description": text, "content": {"application/json": {"schema": {"oneOf": schemas}}}});
+    let done = envelope(&json!({"const": true}), &json!({"const": 0}), &data(endpoint.operation));
+    let (refusal, error) = (part("Refusal"), part("Error"));
+    let mut responses = json!({"200": answer("Done, or refused", &[done, refusal.clone()]),
+        "500": answer("1199027: a header is missing", std::slice::from_ref(&refusal)),
+        "default": answer("The request itself cannot be taken", &[refusal.clone(), error])});
+    let refused = |text: &str| answer(text, std::slice::from_ref(&refusal));
     let mut operation = Map::new();
     match endpoint.operation {
         "watch" => {
@@ -68,13 +71,13 @@ fn operation(endpoint: &Endpoint, prefix: &str) -> Value {
                 let schema = json!({"type": "integer", "minimum": 0});
                 parameters.push(json!({"name": name, "in": "query", "required": false, "schema": schema}));
             }
-            responses["410"] = answer("Changes after `since` are no longer kept: list again");
+            responses["410"] = refused("Changes after `since` are no longer kept: list again");
         }
         "create" | "create_many" | "update" | "delete" => {
             let schema = json!({"type": "string"});
             parameters
                 .push(json!({"name": "X-Bkcmdb-Fence", "in": "header", "required": false, "schema": schema}));
-            responses["409"] = answer("1118499: a higher fence was seen for the cluster");
+            responses["409"] = refused("1118499: a higher fence was seen for the cluster");
         }
         _ => {}
     }
@@ -90,7 +93,6 @@ fn operation(endpoint: &Endpoint, prefix: &str) -> Value {
 
 /// The body of a call, if it has one.
 fn body(operation: &str) -> Option<Value> {
-    let part = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     let whole = |properties: Value, required: &[&str]| {
         Some(json!({"type": "object", "properties": properties, "required": required}))
     };
@@ -127,10 +129,60 @@ fn filter_schema() -> Value {
         "rules": {"type": "array", "minItems": 1, "items": {"anyOf": [rule, {"$ref": "#/components/schemas/Filter"}]}}}})
 }
 
-fn envelope() -> Value {
-    json!({"type": "object", "properties": {"result": {"type": "boolean"}, "bk_error_code": {"type": "integer"},
-        "bk_error_msg": {"type": "string"}, "permission": {"type": "null"}, "data": {}},
-        "required": ["result", "bk_error_code", "bk_error_msg", "permission", "data"]})
+fn part(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// An object that has all of some properties.
+fn object(properties: Value) -> Value {
+    let required: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).collect();
+    json!({"type": "object", "required": required, "properties": properties})
+}
+
+fn list_of(items: Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+/// What a call that succeeds answers in `data`.
+fn data(operation: &str) -> Value {
+    let (integer, text) = (json!({"type": "integer"}), json!({"type": "string"}));
+    let created = object(json!({"origin_index": integer, "id": integer}));
+    match operation {
+        "create" => object(json!({"created": created})),
+        "create_many" => {
+            let refused = json!({"message": text, "code": integer, "data": {}, "origin_index": integer});
+            object(json!({"created": list_of(created), "repeated": list_of(json!({})),
+                "exception": list_of(object(refused))}))
+        }
+        "update" => object(json!({"updated_count": integer})),
+        "delete" => object(json!({"deleted_count": integer})),
+        "list" => object(json!({"count": integer, "info": list_of(part("Record"))})),
+        "topology" => list_of(part("Node")),
+        _ => {
+            let change = json!({"sequence": integer, "time_ms": integer,
+                "action": {"enum": ["create", "update", "delete"]}, "pod": part("Record")});
+            object(json!({"sequence": integer, "changes": list_of(object(change))}))
+        }
+    }
+}
+
+/// A node of the topology.
+fn node() -> Value {
+    let children = json!({"type": ["array", "null"], "items": part("Node")});
+    let (integer, text) = (json!({"type": "integer"}), json!({"type": "string"}));
+    object(json!({"bk_inst_id": integer, "bk_inst_name": text, "bk_obj_id": text, "default": integer,
+        "child": children}))
+}
+
+fn envelope(result: &Value, code: &Value, data: &Value) -> Value {
+    object(json!({"result": result, "bk_error_code": code, "bk_error_msg": {"type": "string"},
+        "permission": {"type": "null"}, "data": data}))
+}
+
+/// What is said to a request that no call has seen.
+fn error() -> Value {
+    let text = json!({"type": "string"});
+    object(json!({"error": object(json!({"code": text, "message": text}))}))
 }
 
 fn health() -> Value {
