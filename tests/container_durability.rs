@@ -189,6 +189,16 @@ fn a_stop_under_load_loses_nothing_and_leaves_one_file() {
 }
 
 #[test]
+fn sighup_does_not_end_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut process = Process::start(directory.path(), json!({}));
+    process.signal("-HUP");
+    let (status, _) = process.caller.raw(Method::Get, "/healthz", b"").unwrap();
+    assert_eq!(status, 200);
+    assert!(process.terminate(), "it did not end well");
+}
+
+#[test]
 fn acknowledged_writes_survive_kill_9() {
     let kills: u64 = std::env::var("BKCMDB_KILLS").map_or(10, |kills| kills.parse().unwrap());
     let directory = tempfile::tempdir().unwrap();

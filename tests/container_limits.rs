@@ -207,3 +207,41 @@ fn with_a_ca_only_clients_with_its_certificate_write_records() {
     // Nor does plain HTTP get in.
     assert!(!matches!(fresh(&server).raw(Method::Get, "/healthz", b""), Ok((200, _))));
 }
+
+#[test]
+fn a_renewed_certificate_is_in_force_without_a_restart_and_a_broken_one_is_not() {
+    let (first, second) = (Authority::new("first"), Authority::new("second"));
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let install = |authority: &Authority| {
+        let issued = authority.issue("127.0.0.1");
+        for (name, file) in [("key", issued.key.unwrap()), ("cert", issued.cert.unwrap())] {
+            std::fs::copy(file, at("new")).unwrap();
+            std::fs::rename(at("new"), at(name)).unwrap();
+        }
+    };
+    install(&first);
+    let server = Server::start(json!({"server_cert_file": at("cert"), "server_key_file": at("key")}));
+    let address = server.server.as_ref().unwrap().addr();
+    let trusts = |authority: &Authority| {
+        let tls = tls::client_config(&authority.trusting(TlsFiles::default()), true).unwrap();
+        let connect_timeout = Duration::from_secs(5);
+        let client =
+            Client::new(&Options { tls: Some(tls), idle_connections: 0, connect_timeout, identity: false });
+        let caller = Caller { client, ..Caller::new(format!("https://{address}")) };
+        caller.raw(Method::Get, "/healthz", b"").is_ok()
+    };
+    assert!(trusts(&first) && !trusts(&second));
+    install(&second);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !trusts(&second) {
+        assert!(Instant::now() < deadline, "the old certificate is still shown");
+    }
+    assert!(!trusts(&first));
+    // Three looks and more: nothing of it is taken, and the port goes on.
+    std::fs::write(at("cert"), "no certificate").unwrap();
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(3) {
+        assert!(trusts(&second));
+    }
+}

@@ -20,6 +20,7 @@ pub mod fuzz;
 mod maintenance;
 mod metrics;
 mod openapi;
+mod renewal;
 mod rules;
 mod store;
 mod topology;
@@ -33,7 +34,9 @@ use crate::supervised::{self, Supervised};
 use answer::Answers;
 use api::Api;
 use metrics::Metrics;
+use renewal::Renewal;
 use rules::Rules;
+use signal_hook::consts::SIGHUP;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -89,7 +92,9 @@ pub enum StartError {
 
 /// A container server at work; stops when dropped.
 pub struct ContainerServer {
-    api: Front,
+    /// Dropped first: it has a part in the port.
+    _renewal: Option<Renewal>,
+    api: Arc<Front>,
     metrics: MetricsServer,
     /// Dropped last: requests under way still need it.
     store: Arc<Store>,
@@ -103,6 +108,7 @@ impl ContainerServer {
         listener: TcpListener,
         metric_listener: TcpListener,
     ) -> Result<Self, StartError> {
+        let files = renewal::versions(&config.server_tls);
         let tls = match config.server_tls == TlsFiles::default() {
             true => None,
             false => Some(tls::server_config(&config.server_tls)?),
@@ -121,10 +127,14 @@ impl ContainerServer {
             let what = what.to_owned();
             move |source| StartError::Port { what, source }
         };
+        let with_tls = tls.is_some();
         let api =
             Front::start("container", listener, tls, limits(config.body_limit), api).map_err(port("port"))?;
+        let api = Arc::new(api);
+        let renewal = || Renewal::start(config.server_tls.clone(), files, api.clone());
+        let renewal = with_tls.then(renewal).transpose().map_err(port("port"))?;
         let metrics = MetricsServer::serve(metric_listener, registry).map_err(port("metric_port"))?;
-        Ok(Self { api, metrics, store })
+        Ok(Self { _renewal: renewal, api, metrics, store })
     }
 
     /// Binds the two ports of a configuration: the API's, then the metrics'.
@@ -169,7 +179,8 @@ fn limits(body: usize) -> Limits {
 
 /// The command `container-server`: serves until SIGTERM or SIGINT. Returns the exit code.
 pub fn run(config: &ContainerServerConfig) -> i32 {
-    let started = supervised::asked_to_end().map_err(StartError::Signals).and_then(|end| {
+    let started = supervised::asked_to_end().and_then(|end| outlive_hangup().map(|()| end));
+    let started = started.map_err(StartError::Signals).and_then(|end| {
         let (listener, metric_listener) = ContainerServer::bind(config)?;
         Ok((end, ContainerServer::start(config, listener, metric_listener)?))
     });
@@ -184,6 +195,11 @@ pub fn run(config: &ContainerServerConfig) -> i32 {
     let code = supervised::attend(&end, &server);
     server.stop();
     code
+}
+
+/// SIGHUP asks a service to read its files again; those that can change are looked at all the time.
+fn outlive_hangup() -> io::Result<()> {
+    signal_hook::flag::register(SIGHUP, Arc::default()).map(|_| ())
 }
 
 impl Supervised for ContainerServer {
