@@ -5,10 +5,11 @@
 mod corpus;
 
 use bcs_bkcmdb_synchronizer::convert::Settings;
+use bcs_bkcmdb_synchronizer::http::{self, Client, Method, Request};
 use bcs_bkcmdb_synchronizer::sandbox::Options;
 use bcs_bkcmdb_synchronizer::sandbox::world::World;
 use bcs_bkcmdb_synchronizer::service::Service;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -70,6 +71,53 @@ fn sigterm_ends_with_a_verdict() {
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(child.wait().unwrap().success(), "{rest:?} {log}");
     assert_eq!(rest.last().map(String::as_str), Some("both sides are equal"));
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+}
+
+/// Records a pod that no cluster of the sandbox has.
+fn record_a_stray(cmdb: &str) {
+    let pod = json!({"bk_module_id": 10001, "bk_cloud_id": 0, "bk_host_innerip": "10.0.0.1", "bk_pod_name": "stray",
+        "bk_pod_namespace": "default", "bk_pod_cluster": "BCS-K8S-99999", "bk_pod_uuid": "uid-stray",
+        "bk_pod_workloadtype": "Pod", "bk_pod_workloadname": "stray"});
+    let body = json!({"pod": pod}).to_string();
+    let headers = [
+        ("BK_User", "sandbox"),
+        ("HTTP_BLUEKING_SUPPLIER_ID", "0"),
+        ("HTTP_BK_SUPPLIER_ACCOUNT", "0"),
+        ("Content-Type", "application/json"),
+    ];
+    let request = Request {
+        method: Method::Post,
+        url: &format!("{cmdb}/create/container/bk_biz_id/100/pod"),
+        headers: &headers,
+        body: Some(body.as_bytes()),
+        timeout: Some(PATIENCE),
+        idle_timeout: None,
+    };
+    let answer = Client::new(&http::Options::default()).send(&request).unwrap().bytes(1 << 20).unwrap();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(answer["result"], true, "{answer}");
+}
+
+#[test]
+fn sides_that_differ_end_with_exit_code_1_and_the_difference() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = start(&["--clusters", "1", "--churn", "0"], temporary.path());
+    let pid = child.id().to_string();
+    let end = || Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let cmdb = lines.find_map(|line| line.strip_prefix("container server ").map(str::to_owned)).unwrap();
+    record_a_stray(&cmdb);
+    assert!(lines.any(|line| line.starts_with("churning")));
+    end();
+    // It is patient, but for a second signal.
+    assert!(lines.any(|line| line.starts_with("settling")));
+    end();
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    let stray = "difference: BCS-K8S-99999: default/stray uid-stray of business 100";
+    assert!(rest.iter().any(|line| line.starts_with(stray)), "{rest:?}");
+    assert!(rest.last().unwrap().starts_with("NOT EQUAL: "), "{rest:?}");
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 
