@@ -294,7 +294,13 @@ fn commands_that_write_refuse_a_cluster_that_is_at_work() {
     run(&world, &[&["sync"], &at[..]].concat())
         .expect(1, &[&wanted, &format!("curl -X POST http://{address}/api/v1/clusters/{CLUSTER}/sync")]);
     let purge = ["purge", "--cluster", CLUSTER, "--biz", "2", "--yes"];
-    run(&world, &[&purge, &at[..]].concat()).expect(1, &[&wanted]);
+    let refused = run(&world, &[&purge, &at[..]].concat()).expect(1, &[&wanted, "exclude_clusters"]);
+    assert!(!refused.all().contains("/sync"), "that would bring the records back: {}", refused.all());
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "s3cret-admin-token").unwrap();
+    let with_token = ["sync", "--admin_token_file", token.path().to_str().unwrap()];
+    run(&world, &[&with_token, &at[..]].concat())
+        .expect(1, &["curl -X POST -H \"Authorization: Bearer TOKEN\" http://"]);
     assert_eq!(world.cmdb.writes().len(), writes);
     run(&world, &[&["diff"], &at[..]].concat()).expect(0, &[]);
     // Another cluster may be purged beside it.

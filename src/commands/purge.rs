@@ -5,7 +5,7 @@
 //! back with the next full sync.
 
 use super::progress::Progress;
-use super::turn::Turn;
+use super::turn::{Turn, Work};
 use super::{FAILED, GOOD, count, failed, peers, print};
 use crate::cli::{Output, PurgeArgs};
 use crate::cmdb::{CmdbError, Scope};
@@ -79,7 +79,7 @@ fn purge_cluster(
     if report.found > 0 && !flags.yes && !confirmed(config, flags, report.found)? {
         return Ok(false);
     }
-    let turn = Turn::begin(config)?;
+    let turn = Turn::begin(config, Work::Purge)?;
     let fence = turn.take(&flags.cluster)?;
     let scope = Scope { biz: flags.biz, cluster: &flags.cluster, fence: fence.as_ref() };
     let mut progress = Progress::new();

@@ -1,7 +1,7 @@
 //! `sync`: one full sync of each cluster without the service, one cluster after the other.
 
 use super::progress::Progress;
-use super::turn::Turn;
+use super::turn::{Turn, Work};
 use super::{FAILED, GOOD, clusters, not_begun, peers, print};
 use crate::cli::SyncArgs;
 use crate::config::{Config, printable};
@@ -57,7 +57,7 @@ pub fn sync(config: &Config, flags: &SyncArgs) -> i32 {
 
 fn sync_all(config: &Config, flags: &SyncArgs) -> Result<Report, Box<dyn std::error::Error>> {
     let wanted = clusters(config, &flags.clusters)?;
-    let turn = Turn::begin(config)?;
+    let turn = Turn::begin(config, Work::Sync)?;
     let once = Once::new(Arc::new(config.clone()), peers(config)?)?;
     let mut progress = Progress::new();
     let mut reports = Vec::new();

@@ -31,16 +31,14 @@ const ANSWER: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TurnError {
     /// Somebody else does.
-    #[error(
-        "cluster {id} is at work at {holder}: ask it instead (curl -X POST {scheme}://{holder}/api/v1/clusters/{id}/sync), or stop it first"
-    )]
+    #[error("cluster {id} is at work at {holder}: {instead}")]
     Taken {
         /// The cluster.
         id: String,
-        /// `http` or `https`, as this configuration says of every instance.
-        scheme: &'static str,
         /// `ip:port`.
         holder: String,
+        /// What to do.
+        instead: String,
     },
     /// Somebody is there, and does not say.
     #[error(
@@ -67,24 +65,67 @@ pub(super) enum TurnError {
     Io(#[from] io::Error),
 }
 
+/// What somebody wants to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// A full sync, which whoever has the cluster can do too.
+    Sync,
+    /// Every record goes, and would come back if somebody else had the cluster.
+    Purge,
+}
+
+/// What to do where somebody else has the cluster.
+#[derive(Clone, Copy)]
+pub(super) struct Advice {
+    work: Work,
+    /// `http` or `https`, as this configuration says of every instance.
+    scheme: &'static str,
+    /// Whether a POST needs the token.
+    token: bool,
+}
+
+impl Advice {
+    fn new(config: &Config, work: Work) -> Self {
+        Self { work, scheme: scheme(config), token: config.admin_token.is_some() }
+    }
+
+    /// As the error that somebody has the cluster.
+    fn taken(self, id: &str, holder: String) -> TurnError {
+        let Self { work, scheme, token } = self;
+        let header = if token { " -H \"Authorization: Bearer TOKEN\"" } else { "" };
+        let instead = match work {
+            Work::Sync => format!(
+                "ask it instead (curl -X POST{header} {scheme}://{holder}/api/v1/clusters/{id}/sync), or stop it first"
+            ),
+            Work::Purge => {
+                "put the cluster into exclude_clusters there, take it out of the inventory or stop the \
+                 instance, then run this again"
+                    .to_owned()
+            }
+        };
+        TurnError::Taken { id: id.to_owned(), holder, instead }
+    }
+}
+
 /// The right to write, cluster by cluster. Given back when dropped.
 pub(super) enum Turn {
     /// Without ZooKeeper; the port is ours as far as it was free.
-    Alone { config: Box<Config>, port: Option<TcpListener> },
+    Alone { config: Box<Config>, port: Option<TcpListener>, advice: Advice },
     /// With ZooKeeper.
-    Guest { guest: Box<Guest>, scheme: &'static str, patience: Duration },
+    Guest { guest: Box<Guest>, advice: Advice, patience: Duration },
 }
 
 impl Turn {
     /// Prepares; no cluster is ours yet.
-    pub fn begin(config: &Config) -> Result<Self, TurnError> {
+    pub fn begin(config: &Config, work: Work) -> Result<Self, TurnError> {
+        let advice = Advice::new(config, work);
         let at = SocketAddr::new(config.address, config.port);
         if config.zk.is_empty() {
             let port = match TcpListener::bind(at) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
                 bound => Some(bound?),
             };
-            return Ok(Self::Alone { config: Box::new(config.clone()), port });
+            return Ok(Self::Alone { config: Box::new(config.clone()), port, advice });
         }
         // A guest serves nothing; its port only names it.
         let name = SocketAddr::new(config.address, config.port.max(1));
@@ -93,18 +134,18 @@ impl Turn {
             service::server_info(config, name, config.metric_port),
         )?;
         let patience = config.zk_session_timeout * 2 + SLACK;
-        Ok(Self::Guest { guest: Box::new(guest), scheme: scheme(config), patience })
+        Ok(Self::Guest { guest: Box::new(guest), advice, patience })
     }
 
     /// The permission to write for a cluster, until [`give_back`](Self::give_back).
     pub fn take(&self, id: &str) -> Result<Arc<dyn Fence>, TurnError> {
         match self {
             Self::Alone { port: Some(_), .. } => Ok(Arc::new(NoFence)),
-            Self::Alone { config, port: None } => {
-                ask(config, id)?;
+            Self::Alone { config, port: None, advice } => {
+                ask(config, id, *advice)?;
                 Ok(Arc::new(NoFence))
             }
-            Self::Guest { guest, scheme, patience } => lock(guest, id, scheme, *patience),
+            Self::Guest { guest, advice, patience } => lock(guest, id, *advice, *patience),
         }
     }
 
@@ -125,17 +166,12 @@ impl Turn {
 }
 
 /// Waits for the lock, but for nobody who has it.
-fn lock(
-    guest: &Guest,
-    id: &str,
-    scheme: &'static str,
-    patience: Duration,
-) -> Result<Arc<dyn Fence>, TurnError> {
+fn lock(guest: &Guest, id: &str, advice: Advice, patience: Duration) -> Result<Arc<dyn Fence>, TurnError> {
     let deadline = Instant::now() + patience;
     loop {
         let reason = match guest.acquire(id) {
             Lock::Pending { holder: Some(holder) } => {
-                return Err(TurnError::Taken { id: id.to_owned(), scheme, holder });
+                return Err(advice.taken(id, holder));
             }
             Lock::Pending { holder: None } => "ZooKeeper has not answered in time".to_owned(),
             Lock::Held(fence) => match fence.permit() {
@@ -152,14 +188,12 @@ fn lock(
 }
 
 /// Asks whoever has the port whether it has the cluster; no error if it has not.
-fn ask(config: &Config, id: &str) -> Result<(), TurnError> {
+fn ask(config: &Config, id: &str, advice: Advice) -> Result<(), TurnError> {
     let address = SocketAddr::new(reachable(config.address), config.port);
     let unclear = |reason: String| TurnError::Unclear { id: id.to_owned(), address, reason };
     let (status, body) = fetch(config, address, id).map_err(|error| unclear(error.to_string()))?;
     match status {
-        200 if body["cluster_id"] == id => {
-            Err(TurnError::Taken { id: id.to_owned(), scheme: scheme(config), holder: address.to_string() })
-        }
+        200 if body["cluster_id"] == id => Err(advice.taken(id, address.to_string())),
         404 => Ok(()),
         status => Err(unclear(format!("HTTP {status}"))),
     }
