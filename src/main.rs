@@ -34,7 +34,7 @@ fn execute(command: Command) -> i32 {
         Command::CheckConfig(sources, flags) => {
             match commands::check_config(Config::load(&sources), &flags) {
                 CheckOutcome::Good => GOOD,
-                CheckOutcome::PeerFailed => FAILED,
+                CheckOutcome::Failed => FAILED,
                 CheckOutcome::Bad => BAD_CONFIGURATION,
             }
         }

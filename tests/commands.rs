@@ -185,6 +185,24 @@ fn clusters_that_are_not_in_the_inventory_are_named_with_those_that_are() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let world = synced(1);
+    let config = world.config_file();
+    for arguments in [&["diff", "--output", "json"][..], &["sync"], &["check-config"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+            .args(["--config", config.to_str().unwrap()])
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("cannot write the result: No space left"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn sync_makes_both_sides_equal_and_says_what_it_did() {
     let world = drifted();
     let report = run(&world, &["sync", "--output", "json"]).expect(0, &[]).json();

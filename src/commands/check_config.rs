@@ -1,7 +1,7 @@
 //! `check-config`: whether the configuration is good, and with `--connect` whether every peer is.
 
 use super::connect::{Finding, ask_peers};
-use super::{log_level, print};
+use super::{GOOD, log_level, print};
 use crate::cli::{CheckArgs, Output};
 use crate::config::{Config, Loaded, Problems, printable};
 use crate::logging;
@@ -12,8 +12,8 @@ use serde::Serialize;
 pub enum CheckOutcome {
     /// The configuration is good, and so is every peer that was asked.
     Good,
-    /// The configuration is good, and a peer is not.
-    PeerFailed,
+    /// The configuration is good, and a peer is not, or the result could not be written.
+    Failed,
     /// The configuration is not good.
     Bad,
 }
@@ -59,14 +59,13 @@ pub fn check_config(loaded: Result<Loaded<Config>, Problems>, flags: &CheckArgs)
                 false => Vec::new(),
             };
             let ok = peers.iter().all(|finding| finding.ok);
-            let outcome = if ok { CheckOutcome::Good } else { CheckOutcome::PeerFailed };
+            let outcome = if ok { CheckOutcome::Good } else { CheckOutcome::Failed };
             (outcome, Report { ok, problems: Vec::new(), warnings, peers })
         }
     };
-    if outcome != CheckOutcome::Bad || flags.output == Output::Json {
-        print(flags.output, &report, || report.to_text());
-    }
-    outcome
+    let shown = outcome != CheckOutcome::Bad || flags.output == Output::Json;
+    let printed = !shown || print(flags.output, &report, || report.to_text(), GOOD) == GOOD;
+    if outcome == CheckOutcome::Good && !printed { CheckOutcome::Failed } else { outcome }
 }
 
 fn reports(problems: Problems) -> Vec<ProblemReport> {

@@ -47,8 +47,7 @@ pub fn diff(config: &Config, flags: &SelectionArgs) -> i32 {
         .collect();
     progress.end();
     let report = Report::new(reports);
-    print(flags.output, &report, || report.to_text());
-    report.exit_code()
+    print(flags.output, &report, || report.to_text(), report.exit_code())
 }
 
 /// Looks at one cluster.

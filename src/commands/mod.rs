@@ -128,10 +128,8 @@ fn some_of<'a>(ids: impl Iterator<Item = &'a str>) -> String {
 
 /// Says why a command could not begin; with JSON on stdout too.
 fn not_begun(error: &dyn std::fmt::Display, output: Output, report: &impl Serialize) -> i32 {
-    if output == Output::Json {
-        print(output, report, String::new);
-    }
-    failed(error)
+    let code = failed(error);
+    if output == Output::Json { print(output, report, String::new, code) } else { code }
 }
 
 /// Says why a command failed.
@@ -140,14 +138,20 @@ fn failed(error: &dyn std::fmt::Display) -> i32 {
     FAILED
 }
 
-/// Prints a result. A reader that went away has seen enough.
-fn print(output: Output, result: &impl Serialize, text: impl FnOnce() -> String) {
+/// Prints a result; the exit code, which is `code` unless the result could not be written. A reader that
+/// went away has seen enough.
+fn print(output: Output, result: &impl Serialize, text: impl FnOnce() -> String, code: i32) -> i32 {
     let text = match output {
         Output::Text => text(),
         Output::Json => serde_json::to_string_pretty(result).unwrap_or_default() + "\n",
     };
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            failed(&format_args!("cannot write the result: {error}"))
+        }
+        _ => code,
+    }
 }
 
 /// "1 pod", "2 pods".

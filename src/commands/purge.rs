@@ -55,10 +55,11 @@ pub fn purge(config: &Config, flags: &PurgeArgs) -> i32 {
             }
         }
     }
-    if flags.output == Output::Json || report.error.is_none() {
-        print(flags.output, &report, || report.to_text());
+    let code = if report.outcome == "ok" { GOOD } else { FAILED };
+    match flags.output == Output::Json || report.error.is_none() {
+        true => print(flags.output, &report, || report.to_text(), code),
+        false => code,
     }
-    if report.outcome == "ok" { GOOD } else { FAILED }
 }
 
 /// `false` if the operator does not want it.

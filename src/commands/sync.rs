@@ -49,8 +49,8 @@ pub fn sync(config: &Config, flags: &SyncArgs) -> i32 {
             not_begun(&error, flags.output, &report)
         }
         Ok(report) => {
-            print(flags.output, &report, || report.to_text());
-            if report.outcome == "ok" { GOOD } else { FAILED }
+            let code = if report.outcome == "ok" { GOOD } else { FAILED };
+            print(flags.output, &report, || report.to_text(), code)
         }
     }
 }
