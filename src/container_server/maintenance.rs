@@ -5,9 +5,11 @@
 use super::directory_of;
 use super::store::{self, Report, StoreError};
 use crate::config::ContainerServerConfig;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Why a backup or a check could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,16 @@ pub enum MaintenanceError {
     Database {
         /// Which.
         path: PathBuf,
+        /// Why.
+        source: StoreError,
+    },
+    /// One cannot be read, or the other not be written.
+    #[error("backup {} of database {}: {source}", target.display(), path.display())]
+    Copy {
+        /// The database.
+        path: PathBuf,
+        /// The backup.
+        target: PathBuf,
         /// Why.
         source: StoreError,
     },
@@ -41,22 +53,27 @@ pub fn backup(database: &Path, target: &Path) -> Result<(), MaintenanceError> {
             "there is a file of that name: choose another",
         )));
     }
-    let mut name = target.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    let copied = store::copy(database, &partial)
-        .map_err(|source| MaintenanceError::Database { path: database.to_owned(), source })
-        .and_then(|()| put_in_place(&partial, target).map_err(refused));
-    if copied.is_err() {
-        // What is left of a failed copy is of no use; that it may not be there is fine.
-        let _ = std::fs::remove_file(&partial);
-    }
-    copied
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    // Of its own name: what a backup that was killed has left, or one that runs has not finished, is
+    // neither taken nor touched. Gone with its handle.
+    let partial = tempfile::Builder::new()
+        .prefix(&name)
+        .suffix(".partial")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory_of(target))
+        .map_err(refused)?;
+    store::copy(database, partial.path()).map_err(|source| MaintenanceError::Copy {
+        path: database.to_owned(),
+        target: target.to_owned(),
+        source,
+    })?;
+    put_in_place(partial, target).map_err(refused)
 }
 
-fn put_in_place(partial: &Path, target: &Path) -> io::Result<()> {
-    File::open(partial)?.sync_all()?;
-    std::fs::rename(partial, target)?;
+fn put_in_place(partial: NamedTempFile, target: &Path) -> io::Result<()> {
+    partial.as_file().sync_all()?;
+    partial.persist_noclobber(target)?;
     File::open(directory_of(target))?.sync_all()
 }
 
@@ -140,8 +157,39 @@ mod tests {
     fn a_backup_that_fails_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("copy.db");
-        assert!(matches!(backup(Path::new("/no/such.db"), &target), Err(MaintenanceError::Database { .. })));
+        let error = backup(Path::new("/no/such.db"), &target).unwrap_err().to_string();
+        assert!(error.contains("/no/such.db") && error.contains("copy.db"), "{error}");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_backup_left_stands_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, _store) = database(directory.path());
+        let left = directory.path().join("copy.db.partial");
+        std::fs::write(&left, "half of a database").unwrap();
+        let target = directory.path().join("copy.db");
+        backup(&path, &target).unwrap();
+        assert!(check(&target).unwrap().damage.is_empty() && left.exists());
+    }
+
+    #[test]
+    fn a_database_of_another_version_or_of_something_else_is_told_as_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, store) = database(directory.path());
+        drop(store);
+        let backed_up =
+            |name: &str| backup(&path, &directory.path().join(name)).map_err(|error| error.to_string());
+        let looked = || check(&path).map(|report| report.damage).map_err(|error| error.to_string());
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database.execute_batch("DROP TABLE pod_block; PRAGMA user_version = 2").unwrap();
+        assert_eq!((looked(), backed_up("older.db")), (Ok(Vec::new()), Ok(())));
+        for (version, words) in [(99, "use a later program"), (0, "no container server has written it")] {
+            database.pragma_update(None, "user_version", version).unwrap();
+            for error in [looked().unwrap_err(), backed_up("copy.db").unwrap_err()] {
+                assert!(error.contains(words), "{error}");
+            }
+        }
     }
 
     #[test]

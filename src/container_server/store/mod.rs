@@ -54,6 +54,9 @@ pub enum StoreError {
         /// The journal mode in force.
         mode: String,
     },
+    /// It is SQLite's, and holds something else.
+    #[error("no container server has written it")]
+    Foreign,
     /// The database was written by a later version.
     #[error("the database has schema version {version}, this program knows {known}: use a later program")]
     Newer {

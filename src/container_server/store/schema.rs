@@ -170,13 +170,24 @@ fn prepare(connection: &Connection, cache: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether a database that is only read is one of ours, and has all that this version has.
+pub fn is_current(connection: &Connection) -> Result<bool, StoreError> {
+    match connection.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+        0 => Err(StoreError::Foreign),
+        version => Ok(migrated(version)? == MIGRATIONS.len()),
+    }
+}
+
+/// The migrations a database has had.
+fn migrated(version: i64) -> Result<usize, StoreError> {
+    let done = usize::try_from(version).ok().filter(|done| *done <= MIGRATIONS.len());
+    done.ok_or(StoreError::Newer { version, known: MIGRATIONS.len() })
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let done = usize::try_from(version).unwrap_or(usize::MAX);
-    if done > MIGRATIONS.len() {
-        return Err(StoreError::Newer { version, known: MIGRATIONS.len() });
-    }
+    let done = migrated(version)?;
     for migration in MIGRATIONS.iter().skip(done) {
         transaction.execute_batch(migration)?;
     }

@@ -27,6 +27,7 @@ const JUMP: i64 = 1 << 40;
 /// changes would have numbers that consumers have seen already, as those of changes that are undone.
 pub fn copy(database: &Path, target: &Path) -> Result<(), StoreError> {
     let connection = schema::open_reader(database)?;
+    schema::is_current(&connection)?;
     connection.execute("VACUUM INTO ?", [target.to_string_lossy()])?;
     let mut copy = Connection::open(target)?;
     let transaction = copy.transaction()?;
@@ -41,6 +42,7 @@ pub fn copy(database: &Path, target: &Path) -> Result<(), StoreError> {
 pub fn inspect(database: &Path) -> Result<Report, StoreError> {
     let mut connection = schema::open_reader(database)?;
     let transaction = connection.transaction()?;
+    let is_current = schema::is_current(&transaction)?;
     let mut integrity = transaction.prepare("PRAGMA integrity_check")?;
     let lines: Vec<String> = integrity.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut count = transaction
@@ -49,7 +51,10 @@ pub fn inspect(database: &Path) -> Result<Report, StoreError> {
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut damage: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
-    damage.extend(counts::differences(&transaction)?);
+    // One of an older version has no such counts; it gets them when a server opens it.
+    if is_current {
+        damage.extend(counts::differences(&transaction)?);
+    }
     Ok(Report {
         damage,
         pods,
