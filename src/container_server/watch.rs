@@ -23,6 +23,9 @@ const DEFAULT_TIMEOUT: u64 = 25;
 const LONGEST_TIMEOUT: u64 = 60;
 /// How often a waiting call looks whether its client, or the server, is still there.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long it lets changes go by after a look that found none of interest: else each commit for one
+/// business would make the consumers of all others read.
+const REST: Duration = Duration::from_millis(50);
 
 /// What a consumer asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +111,10 @@ fn wait(
     while page.changes.is_empty() && Instant::now() < deadline {
         if store.wait_for_change(page.sequence, deadline.min(Instant::now() + LOOK)) {
             match look(store, account, biz, page.sequence) {
+                Ok(next) if next.changes.is_empty() => {
+                    page = next;
+                    std::thread::sleep(REST);
+                }
                 Ok(next) => page = next,
                 Err(fault) => return Ok(Err(fault)),
             }
@@ -134,6 +141,50 @@ fn look(store: &Store, account: &str, biz: Option<i64>, since: i64) -> Result<Ch
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container_server::rules::Rules;
+    use crate::container_server::store::{Scope, Times};
+
+    /// Counts the turns of a wait: it flushes in each.
+    #[derive(Default)]
+    struct Turns(usize);
+
+    impl Write for Turns {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0 += 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_changes_of_one_business_do_not_keep_the_consumers_of_another_busy() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("a.db"), Times::default()).unwrap();
+        let rules = Rules::new(true).unwrap();
+        let (time, mut turns, mut writes) = (Duration::from_secs(2), Turns::default(), 0);
+        let waited = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                let page = ChangePage { sequence: 0, changes: Vec::new() };
+                let outcome = wait(&store, "0", Some(3), page, Instant::now() + time, &mut turns);
+                outcome.unwrap().unwrap()["sequence"].as_i64().unwrap()
+            });
+            while !waits.is_finished() {
+                writes += 1;
+                let name = writes.to_string();
+                let pod = json!({"bk_module_id": 1, "bk_cloud_id": 0, "bk_pod_name": name, "bk_pod_namespace": "n",
+                    "bk_pod_cluster": "c", "bk_pod_uuid": name, "bk_pod_workloadtype": "Pod", "bk_pod_workloadname": "w"});
+                let row = rules.record(2, pod.as_object().unwrap()).unwrap();
+                let scope = Scope { account: "0".to_owned(), biz: 2 };
+                store.create(&scope, None, vec![row]).unwrap()[0].clone().unwrap();
+            }
+            waits.join().unwrap()
+        });
+        assert!(writes > 60 && waited > 0, "{writes} writes, seen up to {waited}");
+        assert!(turns.0 <= 45, "{} turns, {writes} writes", turns.0);
+    }
 
     #[test]
     fn a_query_is_numbers() {

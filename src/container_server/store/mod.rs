@@ -38,6 +38,9 @@ use writer::{Job, Outcome, Tally, Write, Writer};
 const WAITING_WRITES: usize = 1024;
 /// Lists that are read at the same time.
 const READERS: usize = 4;
+/// Lists that wait for long to be. With those that are read they have twelve of the sixteen threads that
+/// the front calls a handler with: the others stay for writes, whatever is asked for meanwhile.
+const PATIENT: usize = 8;
 /// Connections for what is read in a moment: the feed, the numbers, whether reading works. No list holds
 /// these up.
 const LOOKERS: usize = 1;
@@ -131,8 +134,8 @@ impl Store {
     /// Opens or creates the database at `path`.
     pub fn open(path: &Path, times: Times) -> Result<Self, StoreError> {
         let connection = schema::open_writer(path)?;
-        let readers = Readers::open(path, READERS, times.query)?;
-        let lookers = Readers::open(path, LOOKERS, times.query)?;
+        let readers = Readers::open(path, READERS, PATIENT, times.query)?;
+        let lookers = Readers::open(path, LOOKERS, usize::MAX, times.query)?;
         let feed = Arc::new(Feed::new(feed::last_sequence(&connection)?));
         let tally = Arc::new(Tally::default());
         let (jobs, waiting) = bounded(WAITING_WRITES);

@@ -20,10 +20,7 @@ use std::time::{Duration, Instant};
 
 /// How long a call waits for a connection before it answers that the server is busy.
 const WAIT: Duration = Duration::from_secs(10);
-/// Calls that may wait so long. With those that read they are twelve of the sixteen threads that the front
-/// calls a handler with: the others stay for writes, whatever is asked for meanwhile.
-const PATIENT: usize = 8;
-/// How long a further one waits: pages found by an index are read by then.
+/// How long a call waits that finds as many waiting as may: pages found by an index are read by then.
 const SHORT_WAIT: Duration = Duration::from_millis(100);
 /// Steps of SQLite's machine between two looks at the clock: tens of microseconds.
 const STEPS: i32 = 1000;
@@ -48,12 +45,14 @@ pub struct Readers {
     free: Receiver<usize>,
     back: Sender<usize>,
     waiting: AtomicUsize,
+    patient: usize,
     timeout: Duration,
 }
 
 impl Readers {
-    /// Opens `count` connections; no read on them takes longer than `timeout`.
-    pub fn open(path: &Path, count: usize, timeout: Duration) -> Result<Self, StoreError> {
+    /// Opens `count` connections; no read on them takes longer than `timeout`, and so many callers are
+    /// `patient` at the same time.
+    pub fn open(path: &Path, count: usize, patient: usize, timeout: Duration) -> Result<Self, StoreError> {
         let (back, free) = bounded(count);
         let mut connections = Vec::with_capacity(count);
         for index in 0..count {
@@ -61,7 +60,7 @@ impl Readers {
             // The channel has room for all of them.
             let _ = back.send(index);
         }
-        Ok(Self { connections, free, back, waiting: AtomicUsize::new(0), timeout })
+        Ok(Self { connections, free, back, waiting: AtomicUsize::new(0), patient, timeout })
     }
 
     /// Runs `read` on a connection of its own.
@@ -79,7 +78,7 @@ impl Readers {
     fn lease(&self) -> Result<Lease<'_>, Fault> {
         let busy = || Fault::new(codes::SELECT_FAILED, "all read connections are in use: try again");
         let free = self.free.try_recv().ok().or_else(|| {
-            let patient = self.waiting.fetch_add(1, Ordering::Relaxed) < PATIENT;
+            let patient = self.waiting.fetch_add(1, Ordering::Relaxed) < self.patient;
             let free = self.free.recv_timeout(if patient { WAIT } else { SHORT_WAIT });
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             free.ok()
