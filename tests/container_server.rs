@@ -367,6 +367,28 @@ fn a_fenced_out_writer_is_refused_also_after_a_restart() {
 }
 
 #[test]
+fn a_fence_counts_in_writes_that_are_refused_for_another_reason_too() {
+    let server = Server::start(json!({}));
+    let fenced = |number: i64| server.caller.with("X-Bkcmdb-Fence", Some(&format!("BCS-K8S-00001:{number}")));
+    let bad = pod_with("a", json!({"bk_pod_ip": "x"}));
+    // Whatever the reason, the number has been seen.
+    check(&fenced(2).create(2, &bad), 1199016, "bk_pod_ip");
+    check(&fenced(1).create(2, &pod("a")), 1118499, "fence 2");
+    check(&fenced(3).create_many(2, std::slice::from_ref(&bad)), 0, "");
+    check(&fenced(2).create(2, &pod("a")), 1118499, "fence 3");
+    check(&fenced(4).update(2, json!({}), json!({})), 1118403, "");
+    check(&fenced(3).create(2, &pod("a")), 1118499, "fence 4");
+    check(&fenced(5).create(2, &pod_with("a", json!({"bk_module_id": 51}))), 1118401, "");
+    // And whoever is fenced out is told that and nothing else.
+    check(&fenced(4).create(2, &bad), 1118499, "fence 5");
+    check(&fenced(4).create_many(2, &[bad]), 1118499, "fence 5");
+    check(&fenced(4).delete(2, json!({})), 1118499, "fence 5");
+    check(&fenced(5).create(2, &pod("a")), 0, "");
+    // A list writes nothing.
+    check(&server.caller.with("X-Bkcmdb-Fence", Some("nonsense")).list(2, json!({})), 0, "");
+}
+
+#[test]
 fn the_topology_is_served_and_read_again_when_its_file_changes() {
     let server = Server::start(json!({}));
     let tree = || server.caller.call(Method::Post, "/find/topoinst_with_statistics/biz/2", &json!({}));

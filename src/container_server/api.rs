@@ -22,7 +22,8 @@ use super::topology::{Caller, Topology};
 use super::watch::{Watch, Watches};
 use crate::front::{Handler, Request, Response};
 use envelope::{envelope, wrong_method};
-use routes::{Call, PREFIXES, PodCall, ROUTES, find_route};
+use routes::{Call, PREFIXES, ROUTES, WriteCall, find_route};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -86,23 +87,26 @@ impl Api {
         let data = match call {
             Call::Watch => return self.watches.answer(caller.account, Watch::parse(&request.query)?),
             Call::Topology => self.tree(business_id(biz)?, &caller)?,
-            Call::Pods(call) => return self.pods(call, business_id(biz)?, &caller, request),
+            Call::List => return self.list(&caller, business_id(biz)?, &calls::body(&request.body)?),
+            Call::Write(call) => self.write(call, business_id(biz)?, &caller, request)?,
         };
         Ok(envelope(Ok(data)))
     }
 
-    fn pods(&self, call: PodCall, biz: i64, caller: &Caller, request: &Request) -> Result<Response, Fault> {
-        let fence = fence(request)?;
-        let body = calls::body(&request.body)?;
+    fn write(&self, call: WriteCall, biz: i64, caller: &Caller, request: &Request) -> Result<Value, Fault> {
         let scope = Scope { account: caller.account.clone(), biz };
-        let data = match call {
-            PodCall::List => return self.list(caller, scope, &body),
-            PodCall::Create => self.create(caller, &scope, fence, &body),
-            PodCall::CreateMany => self.create_many(caller, &scope, fence, &body),
-            PodCall::Update => self.update(caller, &scope, fence, &body),
-            PodCall::Delete => self.delete(&scope, fence, &body),
-        };
-        Ok(envelope(Ok(data?)))
+        let fence = fence(request)?;
+        let written = calls::body(&request.body).and_then(|body| match call {
+            WriteCall::Create => self.create(caller, &scope, fence.clone(), &body),
+            WriteCall::CreateMany => self.create_many(caller, &scope, fence.clone(), &body),
+            WriteCall::Update => self.update(caller, &scope, fence.clone(), &body),
+            WriteCall::Delete => self.delete(&scope, fence.clone(), &body),
+        });
+        if let (Err(_), Some(fence)) = (&written, fence) {
+            // Refused before the store saw it: the fence holds all the same, and its number has been seen.
+            self.store.fence(&scope, fence)?;
+        }
+        written
     }
 
     /// User and supplier account; both must be there, and the user must be one of `users`.

@@ -14,23 +14,23 @@ use std::sync::Arc;
 
 impl Api {
     /// Records by filter, as the whole answer: it may be long.
-    pub(super) fn list(&self, caller: &Caller, scope: Scope, body: &Value) -> Result<Response, Fault> {
+    pub(super) fn list(&self, caller: &Caller, biz: i64, body: &Value) -> Result<Response, Fault> {
         let call = ListCall::parse(body)?;
         let mut selection = filter::filter(&call.filter)?;
         let modules = match call.set_ids.is_empty() {
             true => (!call.module_ids.is_empty()).then_some(call.module_ids),
             false => {
-                let business = self.business(scope.biz, caller)?;
+                let business = self.business(biz, caller)?;
                 Some(business.map(|business| business.modules_of(&call.set_ids)).unwrap_or_default())
             }
         };
-        let group = filter::group(scope.biz, &call.filter, modules.as_deref());
+        let group = filter::group(biz, &call.filter, modules.as_deref());
         if let Some(modules) = modules {
             selection.push(" AND ", []);
             selection.push_in("bk_module_id", modules.into_iter().map(Cell::Integer));
         }
         let query = ListQuery {
-            scope,
+            scope: Scope { account: caller.account.clone(), biz },
             filter: selection,
             group,
             columns: filter::projection(&call.fields)?,

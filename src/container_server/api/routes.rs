@@ -6,17 +6,19 @@ pub const PREFIXES: [&str; 2] = ["/api/v3", "/container/v3"];
 /// A call, as its path names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// About the pods of one business.
-    Pods(PodCall),
+    /// Changes pods of one business.
+    Write(WriteCall),
+    /// Pods of one business by filter.
+    List,
     /// The tree of a business.
     Topology,
     /// The change feed.
     Watch,
 }
 
-/// The calls about the pods of one business; all have a body.
+/// The calls that change pods of one business; all have a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodCall {
+pub enum WriteCall {
     /// One new record.
     Create,
     /// Several.
@@ -25,8 +27,6 @@ pub enum PodCall {
     Update,
     /// The end of records.
     Delete,
-    /// Records by filter.
-    List,
 }
 
 /// One path.
@@ -54,11 +54,16 @@ const fn route(call: Call, operation: &'static str, method: &'static str, path: 
 
 /// Every path but those about the server itself.
 pub const ROUTES: [Route; 7] = [
-    route(Call::Pods(PodCall::Create), "create", "POST", "/create/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::CreateMany), "create_many", "POST", "/createmany/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::Update), "update", "PUT", "/update/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::Delete), "delete", "DELETE", "/delete/container/bk_biz_id/{}/pod"),
-    route(Call::Pods(PodCall::List), "list", "POST", "/findmany/container/bk_biz_id/{}/pod"),
+    route(Call::Write(WriteCall::Create), "create", "POST", "/create/container/bk_biz_id/{}/pod"),
+    route(
+        Call::Write(WriteCall::CreateMany),
+        "create_many",
+        "POST",
+        "/createmany/container/bk_biz_id/{}/pod",
+    ),
+    route(Call::Write(WriteCall::Update), "update", "PUT", "/update/container/bk_biz_id/{}/pod"),
+    route(Call::Write(WriteCall::Delete), "delete", "DELETE", "/delete/container/bk_biz_id/{}/pod"),
+    route(Call::List, "list", "POST", "/findmany/container/bk_biz_id/{}/pod"),
     route(Call::Topology, "topology", "POST", "/find/topoinst_with_statistics/biz/{}"),
     route(Call::Watch, "watch", "GET", "/watch/pods"),
 ];

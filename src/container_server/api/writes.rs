@@ -57,7 +57,8 @@ impl Api {
                 Err(fault) => exceptions.push((index, fault)),
             }
         }
-        let outcomes = if rows.is_empty() { Vec::new() } else { self.store.create(scope, fence, rows)? };
+        // Without rows too: the fence counts.
+        let outcomes = self.store.create(scope, fence, rows)?;
         let mut created = Vec::new();
         for (index, outcome) in origins.into_iter().zip(outcomes) {
             match outcome {

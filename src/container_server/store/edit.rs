@@ -59,6 +59,7 @@ impl<'a> Edit<'a> {
                 push_where(&mut sql, scope, condition);
                 self.change("delete", scope, sql, -1).map(Outcome::Count)
             }
+            Write::Nothing { .. } => Ok(Outcome::Count(0)),
             Write::Heartbeat => {
                 let text = "INSERT OR REPLACE INTO heartbeat VALUES (1, ?)";
                 self.connection.prepare_cached(text)?.execute([&self.time]).map(Outcome::Count)

@@ -185,6 +185,11 @@ impl Store {
         self.count(Write::Delete { scope: scope.clone(), condition }, fence)
     }
 
+    /// Remembers a fence number without writing a record, or refuses it as any write under it would be.
+    pub fn fence(&self, scope: &Scope, fence: FenceToken) -> Result<(), Fault> {
+        self.count(Write::Nothing { scope: scope.clone() }, Some(fence)).map(|_| ())
+    }
+
     /// Lists records: writes `{"info":[…],"count":N}` to `out`. After an error what has been
     /// written is to be thrown away.
     pub fn list(&self, query: &ListQuery, out: &mut dyn Output) -> Result<(), Fault> {

@@ -54,6 +54,11 @@ pub enum Write {
         /// Which of them.
         condition: Sql,
     },
+    /// Nothing, under a fence: the number is remembered.
+    Nothing {
+        /// Whose fence.
+        scope: Scope,
+    },
     /// Nothing but proof that writing works.
     Heartbeat,
 }
@@ -63,7 +68,7 @@ impl Write {
     pub fn failure_code(&self) -> i64 {
         match self {
             Self::Create { .. } => codes::INSERT_FAILED,
-            Self::Update { .. } | Self::Heartbeat => codes::UPDATE_FAILED,
+            Self::Update { .. } | Self::Nothing { .. } | Self::Heartbeat => codes::UPDATE_FAILED,
             Self::Delete { .. } => codes::DELETE_FAILED,
         }
     }
@@ -209,9 +214,10 @@ fn prune(
 fn fence_fault(connection: &Connection, job: &Job) -> rusqlite::Result<Option<Fault>> {
     let Some(fence) = &job.fence else { return Ok(None) };
     let account = match &job.write {
-        Write::Create { scope, .. } | Write::Update { scope, .. } | Write::Delete { scope, .. } => {
-            &scope.account
-        }
+        Write::Create { scope, .. }
+        | Write::Update { scope, .. }
+        | Write::Delete { scope, .. }
+        | Write::Nothing { scope } => &scope.account,
         Write::Heartbeat => return Ok(None),
     };
     let mut select = connection
