@@ -276,7 +276,7 @@ impl<'a> Draft<'a> {
                     return Err("the credential must be a plain name without a slash".to_owned());
                 }
                 let directory = self.environment.get("CREDENTIALS_DIRECTORY").ok_or(
-                    "there are no credentials: CREDENTIALS_DIRECTORY is not set (systemd sets it with LoadCredential=)",
+                    "there are no credentials: CREDENTIALS_DIRECTORY is not set; systemd sets it with LoadCredential=, in a shell set it to the directory of the files",
                 )?;
                 secret_file(&Path::new(directory).join(name))
             }

@@ -164,3 +164,18 @@ fn queries_say_what_would_be_right() {
     assert_eq!((parsed.limit, parsed.cluster.as_deref()), (7, Some("BCS-K8S")));
     assert_eq!(query(""), DeleteQuery { limit: LIMIT, before: None, cluster: None });
 }
+
+#[test]
+fn a_file_that_root_begins_belongs_to_whoever_has_the_directory() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let directory = tempfile::tempdir().unwrap();
+    // Nobody but root can give a directory away, and nobody else has to be careful here.
+    if chown(directory.path(), Some(12_345), Some(23_456)).is_err() {
+        return;
+    }
+    let journal = Journal::start(Some(directory.path())).unwrap();
+    journal.add(record(&today(), 1));
+    drop(journal);
+    let file = fs::metadata(file_of(directory.path(), &today())).unwrap();
+    assert_eq!((file.uid(), file.gid()), (12_345, 23_456), "the service could not go on with it");
+}

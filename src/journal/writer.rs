@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,13 +118,26 @@ impl Writer {
 /// ended first.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let mut file = File::options().create(true).append(true).read(true).open(path)?;
-    let before = file.metadata()?.len();
+    let found = file.metadata()?;
+    let before = found.len();
+    if before == 0 {
+        give_to_owner_of_directory(path, &file, &found);
+    }
     let torn = before > 0 && !ends_with_newline(&file, before)?;
     let lines = if torn { [b"\n", lines].concat() } else { lines.to_vec() };
     file.write_all(&lines).inspect_err(|_| {
         // What remains of a line is passed over by readers; the error is what counts.
         let _ = file.set_len(before);
     })
+}
+
+/// A command that root runs may begin a file in which the service, another user, has to go on. Whoever is
+/// not root can give nothing away and has no need to.
+fn give_to_owner_of_directory(path: &Path, file: &File, found: &fs::Metadata) {
+    let Some(directory) = path.parent().and_then(|directory| fs::metadata(directory).ok()) else { return };
+    if (directory.uid(), directory.gid()) != (found.uid(), found.gid()) {
+        let _ = fchown(file, Some(directory.uid()), Some(directory.gid()));
+    }
 }
 
 fn ends_with_newline(file: &File, length: u64) -> io::Result<bool> {
