@@ -86,6 +86,8 @@ fn what_needs_a_restart_is_named() {
     });
     program.wait_logged("port, reassign_delay changed in the configuration: restart the service");
     program.wait_logged("DEBUG");
+    // There is nothing to correct in the file, which is what the page advises for the other kind.
+    assert!(program.problems().contains(r#""kind":"restart""#), "{}", program.problems());
 }
 
 #[test]

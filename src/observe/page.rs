@@ -153,9 +153,8 @@ mod tests {
             assert!(PROBLEMS.contains(&format!("{key}: \"")), "{key} has no rank");
         }
         // Those the instance itself may have, beside those of its clusters.
-        for kind in
-            ["coordination", "fleet", "discovery", "stopping", "journal", "certificate", "versions", "clock"]
-        {
+        let of_instance = ["coordination", "fleet", "discovery", "stopping", "configuration", "restart"];
+        for kind in of_instance.into_iter().chain(["journal", "certificate", "versions", "clock"]) {
             assert!(english.contains_key(&format!("problem.{kind}")), "{kind}");
         }
     }

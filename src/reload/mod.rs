@@ -35,7 +35,25 @@ pub trait Target: Send + 'static {
     fn apply(&self, config: &Config, effects: &[Effect]) -> Result<(), String>;
 
     /// Shows what is wrong with the configuration as it is now, or that nothing is.
-    fn show(&self, problem: Option<String>);
+    fn show(&self, problem: Option<Problem>);
+}
+
+/// What is wrong with the configuration as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// It has to be corrected.
+    NotInForce(String),
+    /// It is good, and the service has to be restarted for a part of it.
+    Restart(String),
+}
+
+impl Problem {
+    /// In words.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::NotInForce(message) | Self::Restart(message) => message,
+        }
+    }
 }
 
 /// The thread that looks. Stops when dropped.
@@ -57,7 +75,7 @@ struct Looks<T> {
     seen: BTreeMap<PathBuf, Version>,
     /// Files that changed while the configuration was not good.
     missed: Vec<PathBuf>,
-    told: Option<String>,
+    told: Option<Problem>,
 }
 
 impl Reloader {
@@ -99,15 +117,15 @@ impl<T: Target> Looks<T> {
     /// Reads everything again.
     fn reload(&mut self, asked: bool) {
         let problem = match Config::load(&self.sources) {
-            Err(problems) => Some(format!(
+            Err(problems) => Some(Problem::NotInForce(format!(
                 "the new configuration is not in force: {}; correct it, the last good one still holds",
                 problems.in_one_line()
-            )),
+            ))),
             Ok(Loaded { config, .. }) => self.take(config, asked),
         };
         if problem != self.told {
             match &problem {
-                Some(problem) => log::warn!("{problem}"),
+                Some(problem) => log::warn!("{}", problem.message()),
                 None => log::info!("the configuration is in force as it is"),
             }
         }
@@ -116,7 +134,7 @@ impl<T: Target> Looks<T> {
     }
 
     /// Puts a good configuration in force; what is left to say about it.
-    fn take(&mut self, wanted: Config, asked: bool) -> Option<String> {
+    fn take(&mut self, wanted: Config, asked: bool) -> Option<Problem> {
         let fixed = names(&changed(&self.started, &wanted), Effect::Restart);
         let config = without_restart(&self.current, wanted);
         let changed = changed(&self.current, &config);
@@ -145,12 +163,15 @@ impl<T: Target> Looks<T> {
         self.seen = seen;
         self.current = config;
         match (applied, fixed.as_slice()) {
-            (Err(error), _) => Some(format!("a part of the new configuration is not in force: {error}")),
+            (Err(error), _) => {
+                let message = format!("a part of the new configuration is not in force: {error}");
+                Some(Problem::NotInForce(message))
+            }
             (Ok(()), []) => None,
-            (Ok(()), fixed) => Some(format!(
+            (Ok(()), fixed) => Some(Problem::Restart(format!(
                 "{} changed in the configuration: restart the service to put that in force",
                 fixed.join(", ")
-            )),
+            ))),
         }
     }
 

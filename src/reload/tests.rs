@@ -13,7 +13,7 @@ type Applied = (u32, Vec<Effect>);
 struct Seen {
     applied: Arc<Mutex<Vec<Applied>>>,
     last: Arc<Mutex<Option<Config>>>,
-    shown: Arc<Mutex<Option<String>>>,
+    shown: Arc<Mutex<Option<Problem>>>,
 }
 
 impl Target for Seen {
@@ -23,7 +23,7 @@ impl Target for Seen {
         Ok(())
     }
 
-    fn show(&self, problem: Option<String>) {
+    fn show(&self, problem: Option<Problem>) {
         *self.shown.lock() = problem;
     }
 }
@@ -92,7 +92,7 @@ fn a_broken_file_changes_nothing_and_is_a_problem_until_it_is_good() {
     for broken in [r#","cmdb_qps":"many""#, ",", r#","unknown":1"#] {
         write(&path, broken);
         looks.look();
-        assert!(target.shown.lock().as_ref().unwrap().contains("not in force"), "{broken}");
+        assert!(matches!(&*target.shown.lock(), Some(Problem::NotInForce(_))), "{broken}");
     }
     fs::remove_file(&path).unwrap();
     looks.look();
@@ -112,8 +112,10 @@ fn a_key_that_needs_a_restart_is_named_until_it_is_back() {
     write(&path, r#","port":1,"cmdb_qps":8"#);
     looks.look();
     assert_eq!(
-        target.shown.lock().as_deref(),
-        Some("port changed in the configuration: restart the service to put that in force")
+        *target.shown.lock(),
+        Some(Problem::Restart(
+            "port changed in the configuration: restart the service to put that in force".to_owned()
+        ))
     );
     assert_eq!(target.applied.lock().len(), 2, "the other key is in force");
     write(&path, "");
@@ -142,7 +144,7 @@ fn what_needs_a_restart_does_not_come_in_with_what_does_not() {
     looks.look();
     let shown = target.shown.lock().clone().unwrap();
     let named = "storage_addrs, task_manager_type, server_cert_file changed in the configuration: restart";
-    assert!(shown.starts_with(named), "{shown}");
+    assert!(shown.message().starts_with(named), "{shown:?}");
     let config = target.last.lock().clone().unwrap();
     assert_eq!(config.storage_addrs, looks.started.storage_addrs);
     assert_eq!((&config.task_manager_type, config.server_tls.cert), (&TaskManagerType::Paas, None));

@@ -15,7 +15,7 @@ use crate::feed::{self, LiveFeed};
 use crate::http::tls;
 use crate::inventory::FilterError;
 use crate::observe::{MetricsServer, StatusServer};
-use crate::reload::{Effect, Reloader, Target};
+use crate::reload::{Effect, Problem, Reloader, Target};
 use crate::supervised::{self, Supervised};
 use crate::sync::numbers::MetricsSource;
 use crate::sync::snapshot::{ClusterState, StatusSource};
@@ -172,7 +172,7 @@ impl Target for Live {
         self.apply_all(config, effects).map_err(|error| error.to_string())
     }
 
-    fn show(&self, problem: Option<String>) {
+    fn show(&self, problem: Option<Problem>) {
         *self.state.reload_problem.lock() = problem;
     }
 }

@@ -4,6 +4,7 @@ use super::VERSION;
 use super::parts::Requests;
 use crate::coordination::{Coordination, Discovery};
 use crate::journal::{DeletePage, DeleteQuery};
+use crate::reload::Problem;
 use crate::sync::numbers::{MetricsSource, Numbers};
 use crate::sync::snapshot::{
     ClusterHistory, ClusterStatus, Control, ControlOutcome, Coordination as CoordinationSnapshot,
@@ -26,7 +27,7 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) warnings: Warnings,
     /// What is wrong with the configuration as it was read again.
-    pub(super) reload_problem: Mutex<Option<String>>,
+    pub(super) reload_problem: Mutex<Option<Problem>>,
     pub(super) stopping: Mutex<bool>,
 }
 
@@ -41,7 +42,10 @@ impl State {
             .into_iter()
             .chain(coordination.problems.into_iter().map(|message| (kind, message)))
             .chain(discovery.map(|message| ("discovery", message)))
-            .chain(self.reload_problem.lock().clone().map(|message| ("configuration", message)))
+            .chain(self.reload_problem.lock().clone().map(|problem| match problem {
+                Problem::NotInForce(message) => ("configuration", message),
+                Problem::Restart(message) => ("restart", message),
+            }))
             .chain(self.controller.journal_problem().map(|message| ("journal", message)))
             .map(|(kind, message)| ProblemStatus { kind, message })
             .chain(self.warnings.all())
