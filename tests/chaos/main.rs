@@ -1,6 +1,8 @@
 //! Everything breaks at once, and at random, around three processes of the program: links, answers,
 //! instances, ZooKeeper's servers, the peers. After it both sides are equal, nobody deleted a
-//! living pod, no two wrote for one cluster, and nothing has grown.
+//! living pod, no two wrote for one cluster, and nothing has grown. Each storm begins with a write
+//! that is held back on its way until its sender has lost the cluster: it arrives after the storm,
+//! is refused, and changes nothing.
 //!
 //! ```text
 //! BKCMDB_CHAOS_MINUTES=10 BKCMDB_CHAOS_SEED=7 cargo test --test chaos -- --nocapture
@@ -14,6 +16,7 @@
 #[path = "../fleet/churn.rs"]
 mod churn;
 mod growth;
+mod late;
 #[path = "../common/partition.rs"]
 mod partition;
 #[path = "../fleet/processes.rs"]
@@ -29,14 +32,16 @@ mod zookeeper;
 
 use churn::Churn;
 use growth::{Holdings, wait_until_no_more_than};
+use late::Late;
 use partition::Network;
 use processes::Fleet;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 use storm::{Links, Storm};
-use witness::Witness;
+use witness::{FENCED, Witness};
+use world::cmdb::BUSINESSES;
 use zookeeper::{ZooKeepers, own_address};
 
 const CLUSTERS: usize = 12;
@@ -60,17 +65,21 @@ fn after_any_storm_both_sides_are_equal_nothing_was_deleted_without_proof_and_no
     let witness = Arc::new(Witness::new(fleet.world.storage.clone()));
     let seeing = Arc::clone(&witness);
     fleet.world.cmdb.set_witness(Arc::new(move |call, carry_out| seeing.observe(call, carry_out)));
+    fleet.clusters().iter().for_each(|cluster| late::put_steady(&fleet.world.storage, cluster, 1));
     let links = ALL.iter().map(|_| add_instance(&mut fleet)).collect();
-    let mut storm = Storm::new(seed, links);
+    let mut storm = Storm::new(seed, links, Arc::clone(&witness));
     calm(&fleet, &witness);
 
     let (mut first, mut last, mut changes) = (None, None, 0);
+    let storms = rounds.len();
     for round in rounds {
+        storm.brew(&fleet);
         let churn = Churn::start(&fleet.world.storage, fleet.clusters());
         storm.rage(&mut fleet, round);
         changes += churn.changes();
         drop(churn);
         calm(&fleet, &witness);
+        check_refused(&storm.take_late(), &fleet, &witness);
         let before: &Holdings = first.get_or_insert_with(|| Holdings::of(&fleet));
         last = Some(wait_until_no_more_than(before, &fleet));
     }
@@ -84,7 +93,7 @@ fn after_any_storm_both_sides_are_equal_nothing_was_deleted_without_proof_and_no
         seen.deletes,
         seen.fenced,
     );
-    assert!(seen.deletes > 0 && seen.writes > seen.deletes);
+    assert!(seen.deletes > 0 && seen.writes > seen.deletes && seen.fenced >= storms);
 }
 
 /// Adds an instance with links of its own to all its peers.
@@ -112,4 +121,20 @@ fn calm(fleet: &Fleet, witness: &Witness) {
         assert!(violations.is_empty(), "{violations:#?}\n{}", fleet.report());
         fleet.world.verdict().is_ok_and(|verdict| verdict.is_equal())
     });
+}
+
+/// Lets a late write through at a quiet point: it is refused for its fence, and changes nothing.
+#[track_caller]
+fn check_refused(late: &Late, fleet: &Fleet, witness: &Witness) {
+    let records = || -> Vec<Value> {
+        let all = BUSINESSES.iter().flat_map(|biz| fleet.world.cmdb.records(*biz).unwrap());
+        all.filter(|record| record["bk_pod_cluster"] == late.cluster).collect()
+    };
+    let (before, fenced) = (records(), witness.seen().fenced);
+    let (status, answer) = late.let_through(fleet.world.cmdb.addr()).unwrap().answer();
+    let (after, seen) = (records(), witness.seen());
+    assert!(seen.violations.is_empty(), "{:#?}\n{}", seen.violations, fleet.report());
+    assert_eq!((status, answer["bk_error_code"].as_i64().unwrap()), FENCED, "{late:?}: {answer}");
+    assert_eq!(before, after, "{late:?} was refused, and changed records");
+    assert_eq!(seen.fenced, fenced + 1);
 }

@@ -1,11 +1,17 @@
 //! Stands before the container server and checks what is written there against what is true.
 
+use crate::late::Late;
 use crate::world::cmdb::Call;
 use bcs_bkcmdb_synchronizer::front::{Body, Response};
 use bcs_bkcmdb_synchronizer::sandbox::storage::SimStorage;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
+
+/// The answer to a write under a fence that is no longer in force.
+pub const FENCED: (u16, i64) = (409, 1_118_499);
+/// What only a write is answered that has passed the fence: done, or a duplicate, or not found.
+const PASSED: [i64; 3] = [0, 1_199_014, 1_199_019];
 
 /// What the CMDB saw.
 pub struct Witness {
@@ -20,11 +26,11 @@ pub struct Seen {
     pub writes: usize,
     /// Of those, deletes.
     pub deletes: usize,
-    /// Writes of somebody who had lost a cluster, which the container server refused.
+    /// Writes of somebody who had lost a cluster, which the container server refused for that.
     pub fenced: usize,
     /// What must never happen, in words.
     pub violations: Vec<String>,
-    /// Per cluster the highest fence of a write that was answered, and whose it was.
+    /// Per cluster the highest fence of a write that passed, and whose it was.
     writers: BTreeMap<String, (i64, String)>,
 }
 
@@ -37,6 +43,13 @@ impl Witness {
     /// What it saw.
     pub fn seen(&self) -> Seen {
         self.lock().clone()
+    }
+
+    /// Whether another instance has written for the cluster of a late write, under a higher fence.
+    pub fn has_seen_successor(&self, late: &Late) -> bool {
+        let seen = self.lock();
+        let last = seen.writers.get(&late.cluster);
+        last.is_some_and(|(highest, user)| *highest > late.fence && *user != late.user)
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -53,7 +66,8 @@ impl Witness {
         let known = self.lock().writers.get(cluster).cloned();
         let living = call.operation == "delete" && self.lives(cluster, call);
         let answer = carry_out();
-        let accepted = code(&answer) == Some(0);
+        let code = code(&answer);
+        let (accepted, passed) = (code == Some(0), code.is_some_and(|code| PASSED.contains(&code)));
         let mut seen = self.lock();
         let Some(fence) = call.fence else {
             seen.violations.push(format!("a write without a fence: {call:?}"));
@@ -61,7 +75,7 @@ impl Witness {
         };
         let stale = known.as_ref().is_some_and(|(highest, _)| fence < *highest);
         let foreign = known.as_ref().is_some_and(|(highest, user)| fence == *highest && *user != call.user);
-        if accepted && (stale || foreign) {
+        if passed && (stale || foreign) {
             seen.violations.push(format!("{cluster}: {} wrote with {fence} after {known:?}", call.user));
         }
         if accepted && living {
@@ -69,10 +83,13 @@ impl Witness {
         }
         seen.writes += usize::from(accepted);
         seen.deletes += usize::from(accepted && call.operation == "delete");
-        seen.fenced += usize::from(!accepted && stale);
-        let highest = seen.writers.entry(cluster.to_owned()).or_insert_with(|| (fence, call.user.clone()));
-        if fence > highest.0 {
-            *highest = (fence, call.user.clone());
+        seen.fenced += usize::from(stale && code.map(|code| (answer.status, code)) == Some(FENCED));
+        // What never came to the container server's database has told it nothing.
+        if passed {
+            let last = seen.writers.entry(cluster.to_owned()).or_insert_with(|| (fence, call.user.clone()));
+            if fence > last.0 {
+                *last = (fence, call.user.clone());
+            }
         }
         answer
     }
@@ -100,20 +117,30 @@ mod tests {
     use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
     use serde_json::json;
 
-    /// Violations after these deletes, each of (user, fence, uid); `uid-web` lives.
-    #[track_caller]
-    fn check(deletes: &[(&str, Option<i64>, &str)], expected: usize) {
+    /// User, fence, and the uid that is deleted; `uid-web` lives.
+    type Delete<'a> = (&'a str, Option<i64>, &'a str);
+    const DONE: (u16, i64) = (200, 0);
+
+    /// After these deletes, each with its answer.
+    fn after(deletes: &[(Delete<'_>, (u16, i64))]) -> Seen {
         let storage = SimStorage::new(1);
         storage.add_cluster("c", ClusterKind::K8s, Generation::New);
         storage.put("c", pods::pod("web", 1)).unwrap();
         let witness = Witness::new(storage);
-        for (user, fence, uid) in deletes {
+        for ((user, fence, uid), (status, code)) in deletes {
             let (operation, user) = ("delete".to_owned(), (*user).to_owned());
             let body = json!({"condition": {"bk_pod_uuid": uid, "bk_pod_cluster": "c"}});
             let call = Call { operation, user, fence: *fence, body };
-            witness.observe(&call, &|| Response::json(200, &json!({"bk_error_code": 0})));
+            witness.observe(&call, &|| Response::json(*status, &json!({"bk_error_code": code})));
         }
-        assert_eq!(witness.seen().violations.len(), expected, "{:?}", witness.seen());
+        witness.seen()
+    }
+
+    /// Violations after these deletes, each carried out.
+    #[track_caller]
+    fn check(deletes: &[Delete<'_>], expected: usize) {
+        let seen = after(&deletes.iter().map(|delete| (*delete, DONE)).collect::<Vec<_>>());
+        assert_eq!(seen.violations.len(), expected, "{seen:?}");
     }
 
     #[test]
@@ -123,5 +150,26 @@ mod tests {
         check(&[("a", None, "uid-old")], 1);
         check(&[("a", Some(1), "x"), ("b", Some(2), "x"), ("a", Some(1), "x")], 1);
         check(&[("a", Some(1), "x"), ("b", Some(1), "x")], 1);
+    }
+
+    #[test]
+    fn a_late_write_must_be_refused_for_its_fence_not_for_what_it_meets() {
+        let late = |answer| after(&[(("b", Some(2), "x"), DONE), (("a", Some(1), "x"), answer)]);
+        for (answer, fenced, violations) in [
+            (FENCED, 1, 0),
+            (DONE, 0, 1),
+            ((200, 1_199_019), 0, 1),
+            ((200, 1_199_014), 0, 1),
+            ((502, -1), 0, 0),
+        ] {
+            let seen = late(answer);
+            assert_eq!((seen.fenced, seen.violations.len()), (fenced, violations), "{answer:?}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_never_came_to_the_database_makes_nobody_late() {
+        let seen = after(&[(("b", Some(2), "x"), (502, -1)), (("a", Some(1), "x"), DONE)]);
+        assert_eq!((seen.fenced, seen.violations.len()), (0, 0), "{seen:?}");
     }
 }

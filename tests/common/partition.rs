@@ -36,8 +36,20 @@ pub struct Network {
     acceptor: Option<JoinHandle<()>>,
 }
 
+/// A request that is to be kept on its way.
+#[derive(Debug, Default)]
+enum Trap {
+    #[default]
+    Open,
+    /// The next one that begins with one of these.
+    Set(&'static [&'static str]),
+    /// All of it.
+    Shut(Vec<u8>),
+}
+
 struct Shared {
     weather: Mutex<Weather>,
+    trap: Mutex<Trap>,
     over: AtomicBool,
     streams: Mutex<BTreeMap<u64, TcpStream>>,
     next: AtomicU64,
@@ -55,6 +67,7 @@ impl Network {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             weather: Mutex::new(Weather::Clear),
+            trap: Mutex::default(),
             over: AtomicBool::new(false),
             streams: Mutex::default(),
             next: AtomicU64::new(0),
@@ -98,6 +111,32 @@ impl Network {
         self.set(Weather::Clear);
         self.shared.close_all();
     }
+
+    /// Keeps the next request that begins with one of these from the server. Whoever sent it is not
+    /// told and waits for an answer. With none of these nothing is kept any more.
+    pub fn hold_back(&self, beginnings: &'static [&'static str]) {
+        *self.shared.trap.lock().unwrap() = Trap::Set(beginnings);
+    }
+
+    /// What was held back, once all of it is here; it is the caller's now.
+    pub fn held_back(&self) -> Option<Vec<u8>> {
+        let mut trap = self.shared.trap.lock().unwrap();
+        match std::mem::take(&mut *trap) {
+            Trap::Shut(request) => Some(request),
+            other => {
+                *trap = other;
+                None
+            }
+        }
+    }
+}
+
+/// Whether this is the whole of an HTTP message that tells its length.
+pub fn is_whole(message: &[u8]) -> bool {
+    let Some(head) = message.windows(4).position(|end| end == b"\r\n\r\n") else { return false };
+    let lines = String::from_utf8_lossy(&message[..head]).to_lowercase();
+    let length = lines.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    message.len() >= head + 4 + length.unwrap_or(0_usize)
 }
 
 impl Drop for Network {
@@ -123,6 +162,10 @@ impl Shared {
         std::thread::spawn(move || {
             let mut bytes = [0; 16 << 10];
             while let Ok(length @ 1..) = from.read(&mut bytes) {
+                if let Some(beginnings) = shared.is_trapped(&bytes[..length], is_answer) {
+                    shared.keep(bytes[..length].to_vec(), &mut from, beginnings);
+                    break;
+                }
                 if !shared.pass(&bytes[..length], &mut to, is_answer) {
                     break;
                 }
@@ -130,6 +173,36 @@ impl Shared {
             let _ = to.shutdown(Shutdown::Both);
             shared.streams.lock().unwrap().remove(&number);
         });
+    }
+
+    /// Whether this is the beginning of what is to be held back: then it is the only one.
+    fn is_trapped(&self, bytes: &[u8], is_answer: bool) -> Option<&'static [&'static str]> {
+        let mut trap = self.trap.lock().unwrap();
+        let Trap::Set(beginnings) = *trap else { return None };
+        let begins = |beginning: &&str| bytes.starts_with(beginning.as_bytes());
+        if is_answer || !beginnings.iter().any(begins) {
+            return None;
+        }
+        *trap = Trap::Open;
+        Some(beginnings)
+    }
+
+    /// Keeps what was begun once all of it is here, and the connection for as long as its sender
+    /// does. Half of a request is not kept: then the next one is.
+    fn keep(&self, mut request: Vec<u8>, from: &mut TcpStream, beginnings: &'static [&'static str]) {
+        let mut bytes = [0; 16 << 10];
+        while !is_whole(&request) {
+            let Ok(length @ 1..) = from.read(&mut bytes) else {
+                let mut trap = self.trap.lock().unwrap();
+                if matches!(*trap, Trap::Open) {
+                    *trap = Trap::Set(beginnings);
+                }
+                return;
+            };
+            request.extend_from_slice(&bytes[..length]);
+        }
+        *self.trap.lock().unwrap() = Trap::Shut(request);
+        while let Ok(1..) = from.read(&mut bytes) {}
     }
 
     /// Whether the connection goes on.
