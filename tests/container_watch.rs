@@ -151,6 +151,19 @@ fn a_stop_does_not_wait_for_those_who_wait() {
 }
 
 #[test]
+fn a_consumer_that_waits_when_the_server_ends_is_answered() {
+    let mut server = Server::start(json!({}));
+    server.caller.create(2, &pod("a"));
+    let caller = server.caller.clone();
+    let waiting = std::thread::spawn(move || changes(&caller, "since=1&timeout=60"));
+    until_watching(&server);
+    let begin = Instant::now();
+    server.server.take().unwrap().stop();
+    assert!(begin.elapsed() < Duration::from_secs(9));
+    assert_eq!(waiting.join().unwrap(), (vec![], 1));
+}
+
+#[test]
 fn metrics_count_calls_by_outcome() {
     let server = Server::start(json!({}));
     server.caller.create(2, &pod("a"));

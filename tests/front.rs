@@ -270,3 +270,51 @@ fn a_handler_that_panics_costs_one_answer() {
     is_healthy(&front);
     assert_eq!(front.counters().panics, 30);
 }
+
+#[test]
+fn a_drain_answers_what_has_begun_and_takes_nothing_new() {
+    let ((entered, enters), (leave, leaves)) = (bounded(1), bounded::<()>(1));
+    let front = start(limits(), move |request: Request| {
+        if request.path == "/slow" {
+            entered.send(()).unwrap();
+            leaves.recv().unwrap();
+        }
+        echo(request)
+    });
+    let addr = front.addr();
+    let mut idle = connect(addr);
+    let mut idle_input = BufReader::new(idle.try_clone().unwrap());
+    idle.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(answer(&mut idle_input).unwrap().0, 200);
+    let mut slow = connect(addr);
+    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    enters.recv_timeout(PATIENCE).unwrap();
+    std::thread::scope(|scope| {
+        let drains = scope.spawn(|| front.drain(PATIENCE));
+        // The idle one is closed at once, and nobody else gets in.
+        assert_eq!(reads_to_the_end(idle), b"");
+        while TcpStream::connect(addr).is_ok() {}
+        assert!(!drains.is_finished());
+        leave.send(()).unwrap();
+        let text = String::from_utf8(reads_to_the_end(slow)).unwrap();
+        assert!(text.ends_with("GET /slow  0") && text.contains("connection: close"), "{text}");
+        drains.join().unwrap();
+    });
+}
+
+#[test]
+fn a_drain_cuts_off_what_takes_longer_than_it_may() {
+    let ((entered, enters), (leave, leaves)) = (bounded(1), bounded::<()>(1));
+    let front = start(limits(), move |request: Request| {
+        entered.send(()).unwrap();
+        let _ = leaves.recv();
+        echo(request)
+    });
+    let mut slow = connect(front.addr());
+    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    enters.recv_timeout(PATIENCE).unwrap();
+    front.drain(Duration::from_millis(100));
+    front.stop();
+    assert_eq!(reads_to_the_end(slow), b"");
+    drop(leave);
+}

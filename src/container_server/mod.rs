@@ -56,6 +56,8 @@ const HEAD_LIMIT: usize = 16 * 1024;
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Silence between two requests of a connection; longer than clients keep theirs.
 const IDLE_TIME: Duration = Duration::from_secs(120);
+/// Time that requests under way have to be answered when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why the container server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -158,8 +160,12 @@ impl ContainerServer {
         self.metrics.addr()
     }
 
-    /// Stops listening, answers what is under way, and closes the database.
-    pub fn stop(self) {}
+    /// Stops listening, answers what is under way, if that takes no longer than ten seconds, and closes the
+    /// database. Who waits for a change is told that there is none. Dropped, it answers nothing.
+    pub fn stop(self) {
+        self.store.end_waiting();
+        self.api.drain(DRAIN);
+    }
 }
 
 /// Where a file lies: beside the database there is room for what is as large.
@@ -214,6 +220,10 @@ impl Supervised for ContainerServer {
         lost.then(|| "the store's writer has ended: restart the container server".to_owned())
             .into_iter()
             .collect()
+    }
+
+    fn drain(&self) -> Duration {
+        DRAIN
     }
 
     fn line(&self) -> String {

@@ -108,7 +108,7 @@ fn wait(
     deadline: Instant,
     out: &mut dyn Write,
 ) -> io::Result<Result<Value, Fault>> {
-    while page.changes.is_empty() && Instant::now() < deadline {
+    while page.changes.is_empty() && Instant::now() < deadline && !store.has_ended_waiting() {
         if store.wait_for_change(page.sequence, deadline.min(Instant::now() + LOOK)) {
             match look(store, account, biz, page.sequence) {
                 Ok(next) if next.changes.is_empty() => {

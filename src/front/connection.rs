@@ -4,6 +4,7 @@ use parking_lot::RwLock;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
     /// What is counted.
     pub tally: Tally,
+    /// No further request is taken.
+    pub draining: AtomicBool,
 }
 
 /// A client being served.
@@ -72,6 +75,10 @@ impl Connection {
     fn wait_for_request(&mut self) -> io::Result<bool> {
         self.input.get_mut().set_deadline(Instant::now() + self.shared.limits.idle_time);
         *self.peer.phase.lock() = Phase::Idle(Instant::now());
+        // After the line above: a drain that begins here finds an idle connection, and cuts it.
+        if self.shared.draining.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
         let arrived = match self.input.fill_buf() {
             Ok(bytes) => !bytes.is_empty(),
             Err(_) => false,
@@ -112,7 +119,8 @@ impl Connection {
         if self.shared.tally.unreached.ends() {
             log::info!("requests reach their handlers again");
         }
-        let keep_alive = head.keep_alive && answer.is_delimited_for(head);
+        let more = !self.shared.draining.load(Ordering::SeqCst);
+        let keep_alive = more && head.keep_alive && answer.is_delimited_for(head);
         let patience = self.shared.limits.request_time;
         match answer.copy(self.input.get_mut(), head, keep_alive, patience) {
             Ok(()) => Ok(keep_alive),

@@ -116,6 +116,11 @@ impl Peers {
         self.open.lock().remove(&id);
     }
 
+    fn cut_idle(&self) {
+        let is_idle = |peer: &&Arc<Peer>| matches!(*peer.phase.lock(), Phase::Idle(_));
+        self.open.lock().values().filter(is_idle).for_each(|peer| peer.cut());
+    }
+
     fn cut_all(&self) {
         self.open.lock().values().for_each(|peer| peer.cut());
     }
@@ -155,6 +160,7 @@ impl Listening {
                 budget,
                 tls: RwLock::new(tls),
                 tally: Tally::default(),
+                draining: AtomicBool::new(false),
             }),
             peers,
             connections: Arc::default(),
@@ -186,6 +192,20 @@ impl Listening {
             bad_requests: get(&shared.tally.bad_requests),
             timeouts: get(&shared.tally.timeouts),
             panics: shared.backend.panics(),
+        }
+    }
+
+    /// See [`super::Front::drain`].
+    pub fn drain(&self, patience: Duration) {
+        self.acceptor.shared.draining.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + patience;
+        // Fails only if the listener is shut down already.
+        let _ = self.waker.shutdown(Shutdown::Both);
+        self.accepting.wait(deadline);
+        self.acceptor.peers.cut_idle();
+        let left = self.acceptor.connections.wait(deadline);
+        if left > 0 {
+            log::warn!("{}: {left} requests are cut off after {patience:?}", self.acceptor.name);
         }
     }
 
@@ -228,6 +248,7 @@ impl Acceptor {
         for id in 0.. {
             match self.listener.accept() {
                 _ if self.stopping.load(Ordering::Acquire) => return,
+                _ if self.shared.draining.load(Ordering::SeqCst) => return,
                 Ok((tcp, addr)) => {
                     backoff = Backoff::default();
                     self.admit(id, tcp, addr);

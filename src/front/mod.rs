@@ -176,6 +176,12 @@ impl Front {
         self.inner.counters()
     }
 
+    /// Takes no new connection and no further request, and waits until those that have begun are
+    /// answered, at most for `patience`. Streams have to end by themselves.
+    pub fn drain(&self, patience: Duration) {
+        self.inner.drain(patience);
+    }
+
     /// Stops: no new connection, open ones cut, threads joined. Takes about a second at most; a
     /// handler that does not return by then is left behind with a log line. Also done by `drop`.
     pub fn stop(mut self) {

@@ -6,6 +6,7 @@
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::value::RawValue;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Changes looked at for one answer: bounds its size, and the time it takes where most changes
@@ -20,18 +21,32 @@ const PAGE_BYTES: usize = 1024 * 1024;
 pub struct Feed {
     latest: Mutex<i64>,
     grown: Condvar,
+    ended: AtomicBool,
 }
 
 impl Feed {
     /// A feed whose last change has that number.
     pub fn new(latest: i64) -> Self {
-        Self { latest: Mutex::new(latest), grown: Condvar::new() }
+        Self { latest: Mutex::new(latest), grown: Condvar::new(), ended: AtomicBool::new(false) }
     }
 
     /// Changes up to this number are committed.
     pub fn publish(&self, latest: i64) {
         *self.latest.lock() = latest;
         self.grown.notify_all();
+    }
+
+    /// Nobody waits any more.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        // Under the lock: who is about to wait has either seen that, or is woken.
+        let _latest = self.latest.lock();
+        self.grown.notify_all();
+    }
+
+    /// Whether waiting has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// The last committed change.
@@ -43,7 +58,7 @@ impl Feed {
     pub fn wait(&self, since: i64, deadline: Instant) -> bool {
         let mut latest = self.latest.lock();
         while *latest <= since {
-            if self.grown.wait_until(&mut latest, deadline).timed_out() {
+            if self.has_ended() || self.grown.wait_until(&mut latest, deadline).timed_out() {
                 return *latest > since;
             }
         }

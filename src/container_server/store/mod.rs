@@ -206,6 +206,16 @@ impl Store {
         self.feed.wait(since, deadline)
     }
 
+    /// Ends every [`Store::wait_for_change`]: the server stops.
+    pub fn end_waiting(&self) {
+        self.feed.end();
+    }
+
+    /// Whether nobody is to wait for a change.
+    pub fn has_ended_waiting(&self) -> bool {
+        self.feed.has_ended()
+    }
+
     /// Changes after `since` of one account, and of one business if `biz` names it.
     pub fn changes(&self, account: &str, biz: Option<i64>, since: i64) -> Result<Position, Fault> {
         self.lookers.with(|connection| feed::changes(connection, account, biz, since))
