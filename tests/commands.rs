@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use world::cmdb::Fault;
 use world::pods::{phase, pod, pod_with_uid, with};
-use world::{BIZ, CLUSTER, ClusterSetup, World};
+use world::{BIZ, CLUSTER, ClusterSetup, PATIENCE, World, wait_until};
 
 /// What a run of the program came to.
 struct Run {
@@ -259,6 +259,53 @@ fn elsewhere_progress_is_a_plain_line_now_and_then() {
     let line = format!("{CLUSTER}: comparing and writing ");
     assert!(ran.stderr.lines().any(|shown| shown.starts_with(&line)), "{}", ran.all());
     assert!(!ran.all().contains(['\u{1b}', '\r']), "{:?}", ran.all());
+}
+
+/// Starts a command, tells it to end once the CMDB has got `operation`; what became of it.
+fn interrupted(world: &World, arguments: &[&str], operation: &str) -> Run {
+    let config = world.config_file();
+    let before = world.cmdb.calls().len();
+    let child = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"))
+        .args(["--config", config.to_str().unwrap()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("it is at work", PATIENCE, || {
+        world.cmdb.calls().iter().skip(before).any(|call| call.operation == operation)
+    });
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn a_command_that_is_told_to_end_says_how_far_it_came() {
+    let ids = [CLUSTER, "BCS-K8S-00002"];
+    let world = World::new(ids.map(|id| ClusterSetup::new(id, Generation::New)).into())
+        .with(json!({"shutdown_grace": 1}));
+    world.put(pod("web-0", 1));
+    world.cmdb.break_next(&["create"], Fault::Hang, 1);
+    let report = interrupted(&world, &["sync", "--output", "json"], "create").expect(1, &[]).json();
+    let outcomes: Vec<&Value> =
+        report["clusters"].as_array().unwrap().iter().map(|cluster| &cluster["outcome"]).collect();
+    assert_eq!(outcomes, ["incomplete", "failed"], "{report:#}");
+    for cluster in report["clusters"].as_array().unwrap() {
+        assert!(cluster["error"].as_str().unwrap().contains("interrupted; run it again"), "{report:#}");
+    }
+    world.cmdb.heal();
+    run(&world, &["sync"]).expect(0, &[]);
+    // Enough for a while longer than a signal takes.
+    (1..1000).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    run(&world, &["sync"]).expect(0, &["999 created"]);
+    let purge = ["purge", "--cluster", CLUSTER, "--biz", "2", "--yes"];
+    interrupted(&world, &purge, "delete")
+        .expect(1, &["error: interrupted", "of 1000 records deleted", "run it again"]);
+    assert!(!world.cmdb.records(BIZ).unwrap().is_empty());
+    run(&world, &purge).expect(0, &["records deleted"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! back with the next full sync.
 
 use super::progress::Progress;
-use super::turn::{Turn, Work};
+use super::turn::{Turn, Work, interruption};
 use super::{FAILED, GOOD, count, failed, peers, print};
 use crate::cli::{Output, PurgeArgs};
 use crate::cmdb::{CmdbError, Scope};
@@ -16,6 +16,7 @@ use crate::sync::Peers;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The result.
 #[derive(Debug, Serialize)]
@@ -50,7 +51,7 @@ pub fn purge(config: &Config, flags: &PurgeArgs) -> i32 {
             if report.found > 0 {
                 let (deleted, found) = (report.deleted, count(report.found, "record"));
                 eprintln!(
-                    "{deleted} of {found} deleted; when that is mended, run it again: it goes on from there"
+                    "{deleted} of {found} deleted; run it again when nothing stands in the way: it goes on from there"
                 );
             }
         }
@@ -81,14 +82,15 @@ fn purge_cluster(
         return Ok(false);
     }
     let turn = Turn::begin(config, Work::Purge)?;
-    let fence = turn.take(&flags.cluster)?;
+    let interrupted = interruption()?;
+    let fence = turn.take(&flags.cluster, &interrupted)?;
     let scope = Scope { biz: flags.biz, cluster: &flags.cluster, fence: fence.as_ref() };
     let mut progress = Progress::new();
     progress.begin(format!("{}: deleting records", flags.cluster), Some(report.found));
     let journal = Journal::start(config.delete_journal.as_deref())?;
-    let deleted = delete_all(&peers, &scope, &journal, report, &mut progress);
+    let deleted = delete_all(&peers, &scope, &journal, &interrupted, report, &mut progress);
     progress.end();
-    let forgotten = deleted.map_err(Into::into).and_then(|()| Ok(turn.forget(&flags.cluster, flags.biz)?));
+    let forgotten = deleted.and_then(|()| Ok(turn.forget(&flags.cluster, flags.biz)?));
     turn.give_back(&flags.cluster);
     forgotten.map(|()| true)
 }
@@ -123,9 +125,10 @@ fn delete_all(
     peers: &Peers,
     scope: &Scope<'_>,
     journal: &Journal,
+    interrupted: &AtomicBool,
     report: &mut Report,
     progress: &mut Progress,
-) -> Result<(), CmdbError> {
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut after = 0;
     loop {
         let mut records = Vec::new();
@@ -133,6 +136,9 @@ fn delete_all(
             .cmdb
             .list_page(scope.biz, scope.cluster, after, &mut |stored| records.push(stored.record))?;
         for record in records {
+            if interrupted.load(Relaxed) {
+                return Err("interrupted".into());
+            }
             report.deleted += peers.cmdb.delete(scope, &record.uuid)?;
             journal.add(DeletedRecord {
                 time: now(),

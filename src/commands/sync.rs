@@ -1,15 +1,16 @@
 //! `sync`: one full sync of each cluster without the service, one cluster after the other.
 
 use super::progress::Progress;
-use super::turn::{Turn, Work};
+use super::turn::{Turn, Work, interruption};
 use super::{FAILED, GOOD, clusters, not_begun, peers, print};
 use crate::cli::SyncArgs;
 use crate::config::{Config, printable};
 use crate::model::Cluster;
-use crate::sync::{Once, OnceReport};
+use crate::sync::{INTERRUPTED, Once, OnceReport};
 use serde::Serialize;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The whole result.
 #[derive(Debug, Serialize)]
@@ -59,10 +60,15 @@ fn sync_all(config: &Config, flags: &SyncArgs) -> Result<Report, Box<dyn std::er
     let wanted = clusters(config, &flags.clusters)?;
     let turn = Turn::begin(config, Work::Sync)?;
     let once = Once::new(Arc::new(config.clone()), peers(config)?)?;
+    let interrupted = interruption()?;
     let mut progress = Progress::new();
     let mut reports = Vec::new();
     for cluster in wanted {
-        reports.push(sync_one(&turn, &once, cluster, flags.approve_deletes, &mut progress));
+        if interrupted.load(Relaxed) {
+            reports.push(ClusterReport::new(cluster.id, cluster.bk_biz_id, Err(INTERRUPTED.to_owned())));
+            continue;
+        }
+        reports.push(sync_one(&turn, &once, cluster, flags.approve_deletes, &interrupted, &mut progress));
     }
     progress.end();
     let good = reports.iter().all(|report| report.outcome == "ok");
@@ -75,13 +81,14 @@ fn sync_one(
     once: &Once,
     cluster: Cluster,
     approve_deletes: bool,
+    interrupted: &AtomicBool,
     progress: &mut Progress,
 ) -> ClusterReport {
     let (id, biz) = (cluster.id.clone(), cluster.bk_biz_id);
     progress.begin(format!("{id}: comparing and writing"), None);
     let mut show = |now: crate::sync::OnceProgress| progress.at(now.done);
-    let done = turn.take(&id).map_err(|error| error.to_string()).and_then(|fence| {
-        let done = once.run(cluster, fence, approve_deletes, &mut show);
+    let done = turn.take(&id, interrupted).map_err(|error| error.to_string()).and_then(|fence| {
+        let done = once.run(cluster, fence, approve_deletes, interrupted, &mut show);
         turn.give_back(&id);
         done.map_err(|error| format!("cannot start its threads: {error}; raise the limit of tasks"))
     });

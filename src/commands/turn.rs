@@ -11,10 +11,14 @@ use crate::fleet::Guest;
 use crate::http::{Client, HttpError, Method, Options, Request, tls};
 use crate::model::{Fence, NoFence};
 use crate::service;
+use crate::sync::INTERRUPTED;
 use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Between two looks at a lock.
@@ -115,6 +119,17 @@ pub(super) enum Turn {
     Guest { guest: Box<Guest>, advice: Advice, patience: Duration },
 }
 
+/// Hears SIGINT and SIGTERM: from now on whoever writes has to look, so that the lock is given back and
+/// not left to the end of the session. A second signal ends the process at once.
+pub(super) fn interruption() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
+        flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}
+
 impl Turn {
     /// Prepares; no cluster is ours yet.
     pub fn begin(config: &Config, work: Work) -> Result<Self, TurnError> {
@@ -138,14 +153,14 @@ impl Turn {
     }
 
     /// The permission to write for a cluster, until [`give_back`](Self::give_back).
-    pub fn take(&self, id: &str) -> Result<Arc<dyn Fence>, TurnError> {
+    pub fn take(&self, id: &str, interrupted: &AtomicBool) -> Result<Arc<dyn Fence>, TurnError> {
         match self {
             Self::Alone { port: Some(_), .. } => Ok(Arc::new(NoFence)),
             Self::Alone { config, port: None, advice } => {
                 ask(config, id, *advice)?;
                 Ok(Arc::new(NoFence))
             }
-            Self::Guest { guest, advice, patience } => lock(guest, id, *advice, *patience),
+            Self::Guest { guest, advice, patience } => lock(guest, id, *advice, *patience, interrupted),
         }
     }
 
@@ -166,7 +181,13 @@ impl Turn {
 }
 
 /// Waits for the lock, but for nobody who has it.
-fn lock(guest: &Guest, id: &str, advice: Advice, patience: Duration) -> Result<Arc<dyn Fence>, TurnError> {
+fn lock(
+    guest: &Guest,
+    id: &str,
+    advice: Advice,
+    patience: Duration,
+    interrupted: &AtomicBool,
+) -> Result<Arc<dyn Fence>, TurnError> {
     let deadline = Instant::now() + patience;
     loop {
         let reason = match guest.acquire(id) {
@@ -179,6 +200,9 @@ fn lock(guest: &Guest, id: &str, advice: Advice, patience: Duration) -> Result<A
                 Err(reason) => reason,
             },
         };
+        if interrupted.load(Relaxed) {
+            return Err(TurnError::NoLock { id: id.to_owned(), reason: INTERRUPTED.to_owned() });
+        }
         if Instant::now() >= deadline {
             let reason = guest.problem().unwrap_or(reason);
             return Err(TurnError::NoLock { id: id.to_owned(), reason });

@@ -30,6 +30,6 @@ mod writes;
 
 pub use clock::Clock;
 pub use controller::{Controller, ControllerHandle};
-pub use once::{Once, OnceProgress, OnceReport};
+pub use once::{INTERRUPTED, Once, OnceProgress, OnceReport};
 pub use shared::Peers;
 pub use timings::Timings;

@@ -17,7 +17,7 @@ use crate::plan::{Cause, Fingerprinter, Outcome};
 use crossbeam::channel::bounded;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Between two looks at what is left to write.
@@ -25,6 +25,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// What is left may make no progress for so many times `cmdb_timeout`: a write, its read-back and
 /// another try.
 const TIMEOUTS: u32 = 3;
+/// What whoever told the command to end is told.
+pub const INTERRUPTED: &str = "interrupted; run it again";
 /// A shard without work answers at once.
 const FLUSH: Duration = Duration::from_secs(1);
 /// A thread that only passes events on ends at once.
@@ -77,7 +79,7 @@ impl Once {
     }
 
     /// Makes the records of a cluster equal to its pods. With `approve_deletes`, also where the
-    /// delete guard would hold back. `on_progress` is called now and then.
+    /// delete guard would hold back. Ends early once `interrupted`; `on_progress` is called now and then.
     ///
     /// # Errors
     /// The machine grants no thread.
@@ -86,13 +88,14 @@ impl Once {
         cluster: Cluster,
         fence: Arc<dyn Fence>,
         approve_deletes: bool,
+        interrupted: &AtomicBool,
         on_progress: &mut dyn FnMut(OnceProgress),
     ) -> io::Result<OnceReport> {
         let (stop, stopped) = bounded(0);
         let shared = Shared::start(cluster, fence, &self.common, stopped);
         let gated = Arc::clone(&shared);
         let gate = spawn(&shared, &format!("gate {}", shared.cluster.id), move || gate::run(&gated))?;
-        let report = work(&shared, approve_deletes, on_progress);
+        let report = unless(interrupted, &shared, || work(&shared, approve_deletes, on_progress));
         shared.stopping.store(true, Relaxed);
         drop(stop);
         let grace = self.common.config.shutdown_grace;
@@ -100,6 +103,28 @@ impl Once {
         join_until(&mut vec![gate], Instant::now() + GATE_GRACE, &shared.cluster.id);
         Ok(report)
     }
+}
+
+/// Does `work`, and stops the cluster as soon as `interrupted`.
+fn unless(interrupted: &AtomicBool, shared: &Shared, work: impl FnOnce() -> OnceReport) -> OnceReport {
+    let done = AtomicBool::new(false);
+    let mut report = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) && !interrupted.load(Relaxed) {
+                std::thread::sleep(POLL);
+            }
+            if interrupted.load(Relaxed) {
+                shared.stopping.store(true, Relaxed);
+            }
+        });
+        let report = work();
+        done.store(true, Relaxed);
+        report
+    });
+    if interrupted.load(Relaxed) {
+        report.error = Some(INTERRUPTED.to_owned());
+    }
+    report
 }
 
 fn work(shared: &Shared, approve_deletes: bool, on_progress: &mut dyn FnMut(OnceProgress)) -> OnceReport {
@@ -191,7 +216,7 @@ fn drain(shared: &Shared, on_progress: &mut dyn FnMut(OnceProgress)) -> bool {
         }
         if last != Some(now) {
             (last, since) = (Some(now), Instant::now());
-        } else if since.elapsed() > patience || shared.fence.permit().is_err() {
+        } else if since.elapsed() > patience || shared.stopping() || shared.fence.permit().is_err() {
             return false;
         }
         std::thread::sleep(POLL);
