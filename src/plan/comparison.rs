@@ -3,6 +3,7 @@
 //!
 //! The caller lists and holds the gate; what the CMDB holds is in the [`Ledger`] already.
 
+use super::mutation::{Mutation, active};
 use super::{
     Acked, Cause, EventQueue, Guard, GuardDecision, Ledger, Missing, Moment, MuteCheck, Order, OrderKind,
     Source,
@@ -90,7 +91,7 @@ impl Comparison {
         if !self.deletes {
             // A listing may lack what is there. What is not is read once, and then known to be gone. One
             // that lacks too much is not followed up: it may be empty by mistake.
-            let much = guard.is_much(recorded.len(), total);
+            let much = guard.is_much(recorded.len(), total) || active(Mutation::LeaveMissedUnread);
             orders.extend(superseded.into_iter().chain(recorded.into_iter().filter(|_| !much)));
             return Lacking { orders, held_back: 0, total };
         }

@@ -79,12 +79,16 @@ pub enum Mutation {
     KeepMovedRefusal,
     /// A record whose name the listing shows with another uid counts as missing.
     HoldBackSuperseded,
+    /// An event that may be older than the end of its pod is believed.
+    BelieveDoubtful,
+    /// Where nothing may be deleted, a record the listing lacks is not read.
+    LeaveMissedUnread,
 }
 
 impl Mutation {
     /// All of them.
     #[cfg(feature = "mutations")]
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::SuppressAgainstAcked,
         Self::TrustOvertakenRead,
         Self::NoRecheck,
@@ -121,6 +125,8 @@ impl Mutation {
         Self::RefuseOvertaken,
         Self::KeepMovedRefusal,
         Self::HoldBackSuperseded,
+        Self::BelieveDoubtful,
+        Self::LeaveMissedUnread,
     ];
 }
 

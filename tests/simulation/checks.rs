@@ -7,7 +7,7 @@ use super::placement::fit;
 use super::storage::Storage;
 use bcs_bkcmdb_synchronizer::model::{Field, ObservedPod, PodRecord};
 use bcs_bkcmdb_synchronizer::plan::{
-    Acked, Effect, Failure, FieldSet, Lacking, Moment, OrderKind, PointRead, Proof, Step,
+    Acked, Effect, Failure, FieldSet, Lacking, Moment, Order, OrderKind, PointRead, Proof, Step,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -64,10 +64,21 @@ pub struct Oracle {
     vanished: BTreeSet<String>,
     /// Uuids the last complete listing missed, of which the ledger knew nothing.
     unheard: BTreeSet<String>,
+    /// Uuids whose version is lower than the one the synchronizer knows, since the storage was restored.
+    lowered: BTreeSet<String>,
     /// A point read found what a listing missed, and no listing has been complete since.
     relist_owed: bool,
     /// Deletes that are held back, and since when.
     held: BTreeMap<String, Moment>,
+    /// Uuids of records the last complete listing lacked with so many others that none was read, and how
+    /// many versions of the pod there were.
+    unread: BTreeMap<String, usize>,
+    /// Uuids an immutable field of whose record was updated, and whether anybody else, or a write without
+    /// an answer, wrote the record since.
+    immutable: BTreeMap<String, bool>,
+    /// Uuids whose record was written by somebody else between such an update and the look whether it was
+    /// taken.
+    undone: BTreeSet<String>,
     approved: bool,
     /// Names and uuids the listing that is on has shown.
     listed: BTreeSet<String>,
@@ -79,6 +90,9 @@ impl Oracle {
     /// Its record may be anything from now on.
     pub fn doubt(&mut self, uuid: &str) {
         self.doubtful.insert(uuid.to_owned());
+        if let Some(overwritten) = self.immutable.get_mut(uuid) {
+            *overwritten = true;
+        }
     }
 
     /// The same for all a write is about.
@@ -88,15 +102,19 @@ impl Oracle {
             _ => None,
         };
         let written = write.records().iter().map(|record| &record.uuid);
-        self.doubtful.extend(written.chain(deleted).cloned());
+        written.chain(deleted).for_each(|uuid| self.doubt(uuid));
     }
 
     /// The synchronizer forgot everything.
     pub fn restarted(&mut self) {
         self.refused.clear();
         self.vanished.clear();
+        self.lowered.clear();
         self.relist_owed = false;
         self.held.clear();
+        self.unread.clear();
+        self.immutable.clear();
+        self.undone.clear();
         self.approved = false;
     }
 
@@ -109,12 +127,32 @@ impl Oracle {
         };
         if let Some(found) = found {
             self.vanished.remove(found);
+            self.lowered.remove(found);
         }
         let has_name = |record: &PodRecord| record.name == name;
         let ever = storage.history.iter().filter(|(_, records)| records.first().is_some_and(has_name));
         let gone = ever.map(|(uuid, _)| uuid).filter(|uuid| Some(uuid.as_str()) != found);
         self.proven.extend(gone.cloned());
         self.proven.insert(dead_uuid(name));
+    }
+
+    /// The storage is restored from an earlier time: what the synchronizer knows will have lower versions,
+    /// unless it was restored before.
+    pub fn to_be_restored(&mut self, core: &Core, storage: &Storage) {
+        let telling = storage.versions && !storage.restored;
+        let uuids = storage.living().map(|pod| &pod.record.uuid);
+        let known = uuids.filter(|uuid| telling && core.ledger.desired(uuid).is_some());
+        self.lowered.extend(known.cloned());
+    }
+
+    /// Rule 2: a listed document with a lower version is read before it counts.
+    pub fn check_compared(&self, lower: &[String], orders: &[Order]) -> Result<(), Violation> {
+        let mut written = orders.iter().filter(|order| matches!(order.kind, OrderKind::Write(_)));
+        let unread = |uuid: &String| lower.contains(uuid) && self.lowered.contains(uuid);
+        match written.find_map(|order| Some(&order.uuid).filter(|uuid| unread(uuid))) {
+            Some(uuid) => violation(2, format!("{uuid} is listed with a lower version, and not read")),
+            None => Ok(()),
+        }
     }
 
     // ---- writes ----------------------------------------------------------------------------
@@ -237,7 +275,13 @@ impl Oracle {
         let results = answer.as_ref().ok().or(one.as_ref()).map_or(&[][..], Vec::as_slice);
         for (record, result) in write.records().iter().zip(results) {
             match result {
-                Ok(()) => self.acknowledged(record, storage),
+                Ok(()) => {
+                    self.acknowledged(record, storage);
+                    if matches!(write, Write::Update(_, fields) if fields.iter().any(|field| !field.mutable()))
+                    {
+                        self.immutable.insert(record.uuid.clone(), false);
+                    }
+                }
                 Err(Failure::Refused { .. }) => self.check_refused(record, now, storage)?,
                 Err(Failure::NotFound) => {
                     self.vanished.insert(record.uuid.clone());
@@ -285,8 +329,43 @@ impl Oracle {
             {
                 return violation(7, format!("{uuid} was refused, and nothing shows it"));
             }
+            if let Effect::Refused { uuid, .. } = effect
+                && core.ledger.desired(uuid).is_some_and(|wanted| core.ledger.acked(uuid).is(wanted))
+            {
+                return violation(7, format!("{uuid} is as it is wanted, and counts as refused"));
+            }
         }
         Ok(())
+    }
+
+    /// Rules 1 and 5 rest on it: what was written is known as it is, but for what an update may leave.
+    /// Otherwise the next change is not sent, or sent though it is there.
+    pub fn check_belief(&self, effects: &[Effect], core: &Core, cmdb: &Cmdb) -> Result<(), Violation> {
+        for effect in effects {
+            if let Effect::Wrote { uuid, .. } = effect
+                && let (Acked::Present(known), Some(held)) = (core.ledger.acked(uuid), cmdb.held(uuid))
+                && !self.doubtful.contains(uuid)
+                && known.difference(&core.prints().of(held)).iter().any(|field| field.mutable())
+            {
+                return violation(1, format!("{uuid} was written, and its record is taken for another one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lane has looked at a record. If it is refused now, an update of an immutable field may seem not to
+    /// have been taken.
+    pub fn looked_at(&mut self, uuid: &str, core: &Core) {
+        match self.immutable.get(uuid).filter(|_| core.ledger.is_refused(uuid)) {
+            Some(true) => drop(self.undone.insert(uuid.to_owned())),
+            Some(false) => drop(self.undone.remove(uuid)),
+            None => {}
+        }
+    }
+
+    /// Whether somebody else undid an update of an immutable field before anybody could see that it was taken.
+    pub fn was_undone(&self, uuid: &str) -> bool {
+        self.undone.contains(uuid)
     }
 
     // ---- the delete guard ------------------------------------------------------------------
@@ -314,6 +393,12 @@ impl Oracle {
         self.held.contains_key(uuid)
     }
 
+    /// Whether nobody could know how this pod looks: the last listing lacked it with so many others that none
+    /// was read, and it has not changed since.
+    pub fn is_unread(&self, uuid: &str, storage: &Storage) -> bool {
+        self.unread.get(uuid) == Some(&storage.versions_of(uuid))
+    }
+
     /// Rule 4, its second half: what a full sync may do about missing records.
     pub fn check_missing(
         &mut self,
@@ -327,7 +412,22 @@ impl Oracle {
         let unheard = |uuid: &&String| !self.listed.contains(*uuid) && core.ledger.name_of(uuid).is_none();
         self.unheard = uuids.filter(unheard).cloned().collect();
         self.relist_owed = false;
+        let limits = core.settings.guard;
+        let is_above =
+            |count: usize| count > limits.min && count * 100 > limits.percent as usize * lacking.total;
         let recorded = |uuid: &String| core.ledger.acked(uuid) != Acked::Absent;
+        let shown = |uuid: &String| {
+            let name = core.ledger.name_of(uuid).map_or("", |(_, name)| name);
+            self.listed.contains(uuid) || self.listed.contains(name)
+        };
+        let known: BTreeSet<&String> = storage.history.keys().chain(cmdb.records.keys()).collect();
+        let lacks: Vec<&String> = known.into_iter().filter(|uuid| recorded(uuid) && !shown(uuid)).collect();
+        if !core.settings.deletes {
+            // What is read then is not deleted.
+            let unread = lacks.iter().filter(|_| is_above(lacks.len()));
+            self.unread = unread.map(|uuid| ((*uuid).clone(), storage.versions_of(uuid))).collect();
+            return Ok(());
+        }
         let of_kind = |claim: bool| {
             let orders = lacking.orders.iter();
             let kind = OrderKind::Verify { missing: claim };
@@ -338,23 +438,17 @@ impl Oracle {
         };
         let carried: BTreeSet<&String> = of_kind(true).collect();
         let doomed: BTreeSet<&String> = of_kind(false).collect();
-        let limits = core.settings.guard;
-        let count = carried.len() + lacking.held_back;
-        let above = count > limits.min && count * 100 > limits.percent as usize * lacking.total;
+        let above = is_above(carried.len() + lacking.held_back);
         let confirmed = |since: &Moment| periodic && core.now.saturating_sub(*since) >= limits.interval;
         let may = |uuid: &String| self.held.get(uuid).is_some_and(|since| self.approved || confirmed(since));
         if let Some(uuid) = carried.iter().find(|uuid| above && !may(uuid)) {
             return violation(4, format!("the delete of {uuid} should have been held back"));
         }
-        let shown = |uuid: &String| {
-            let name = core.ledger.name_of(uuid).map_or("", |(_, name)| name);
-            self.listed.contains(uuid) || self.listed.contains(name)
-        };
-        let known: BTreeSet<&String> = storage.history.keys().chain(cmdb.records.keys()).collect();
-        let held = known.into_iter().filter(|uuid| above && recorded(uuid) && !shown(uuid));
-        let held = held.filter(|uuid| !carried.contains(uuid) && !doomed.contains(uuid));
+        let held =
+            lacks.into_iter().filter(|uuid| above && !carried.contains(uuid) && !doomed.contains(uuid));
         let held: BTreeMap<String, Moment> =
             held.map(|uuid| (uuid.clone(), self.held.get(uuid).copied().unwrap_or(core.now))).collect();
+        self.unread = held.keys().map(|uuid| (uuid.clone(), storage.versions_of(uuid))).collect();
         self.held = held;
         self.approved = false;
         Ok(())

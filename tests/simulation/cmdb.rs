@@ -173,11 +173,13 @@ impl Cmdb {
     }
 
     /// All that can land until then only.
-    pub fn land_until(&mut self, now: Moment) {
-        let (due, rest) = std::mem::take(&mut self.late).into_iter().partition(|(until, _)| *until <= now);
+    pub fn land_until(&mut self, now: Moment) -> Vec<Write> {
+        let (due, rest): (Vec<_>, _) =
+            std::mem::take(&mut self.late).into_iter().partition(|(until, _)| *until <= now);
         self.late = rest;
-        let due: Vec<(Moment, Write)> = due;
-        due.iter().for_each(|(_, write)| drop(self.write(write)));
+        let due: Vec<Write> = due.into_iter().map(|(_, write)| write).collect();
+        due.iter().for_each(|write| drop(self.write(write)));
+        due
     }
 
     // ---- reads -----------------------------------------------------------------------------

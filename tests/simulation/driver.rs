@@ -4,20 +4,20 @@
 use super::chance::{Case, Chance, WILD};
 use super::checks::{Oracle, Violation, violation};
 use super::cmdb::Cmdb;
-use super::core::{Core, INTERVAL, Stage};
+use super::core::{Core, INTERVAL, LANES, Shard, Stage};
 use super::kind::{self, Kind};
 use super::mutations::{Broken, Misuse};
 use super::placement::Placement;
 use super::storage::{Generation, Storage};
+use super::theme::Theme;
 use super::trace;
 use bcs_bkcmdb_synchronizer::plan::{Cause, Moment, Step};
 use std::time::Duration;
 
-/// The wild steps come in so many rounds, each followed by a rest: or the next fault would make good
-/// what the last one did.
-const ROUNDS: u32 = 4;
 /// Steps a quiet part may take.
 const QUIET: u32 = 6000;
+/// Milliseconds that pass at once, at most.
+pub const PACE: u64 = 1500;
 /// Number of the first quiet step.
 const FIRST_QUIET: u32 = 1_000_000;
 /// A quiet run in which nothing happens for so long is at rest.
@@ -55,6 +55,10 @@ pub enum Action {
     Approve,
     Sync,
     Rush,
+    Recreate,
+    Flash,
+    Sprint(usize),
+    WholeSync,
 }
 
 pub struct Run {
@@ -84,7 +88,8 @@ impl Run {
         let generation = [Generation::Old, Generation::New][rng.usize(..2)];
         let mut storage = Storage::new(generation, rng.u8(..4) > 0, kind::names(rng));
         let mut cmdb = Cmdb::new(rng.bool());
-        let (settings, kind) = (kind::settings(broken, rng), Kind::of(rng));
+        let (mut settings, mut kind) = (kind::settings(broken, rng), Kind::of(rng));
+        Theme::of(case.seed).set(&mut kind, &mut settings, &mut storage, &mut cmdb);
         let modules = Placement { modules: cmdb.modules.clone(), text_limit: rng.bool() };
         kind::furnish(&mut storage, &mut cmdb, rng);
         let core = Core::new(Moment::ZERO, case.seed, settings, modules);
@@ -112,9 +117,10 @@ impl Run {
     /// The whole run; `Err` says what promise was broken.
     pub fn all(&mut self) -> Result<(), Violation> {
         let steps = std::mem::take(&mut self.case.steps);
-        for round in 0..ROUNDS {
+        let rounds = self.kind.theme.rounds();
+        for round in 0..rounds {
             self.wild = true;
-            for step in steps.iter().filter(|step| step.number * ROUNDS / WILD == round) {
+            for step in steps.iter().filter(|step| step.number * rounds / WILD == round) {
                 self.chance.begin(step.number, !step.calm);
                 self.step()?;
             }
@@ -219,11 +225,15 @@ impl Run {
 
     /// What happens to them in the wild part.
     fn afflictions(&mut self, actions: &mut Vec<(u64, Action)>) {
-        let Kind { interrupted, lossy, aimed, patchy, .. } = self.kind;
+        let Kind { theme, interrupted, lossy, aimed, patchy, .. } = self.kind;
         let guarded = self.core.settings.guard.percent < 100;
+        let paged = matches!(
+            self.core.full_sync.as_ref().map(|full_sync| &full_sync.stage),
+            Some(Stage::Storage { page, .. }) if !page.is_empty()
+        );
         let rng = &mut self.chance.rng;
-        let mut add = |key: u64, condition: bool, one_in: u8, action: Action| {
-            let happens = rng.u8(..one_in) == 0;
+        let mut add = |key: u64, condition: bool, usual: u8, action: Action| {
+            let happens = rng.u8(..theme.one_in(action, usual)) == 0;
             actions.extend((condition && happens).then_some((key, action)));
         };
         add(30, true, 1, Action::Change);
@@ -241,14 +251,24 @@ impl Run {
         add(42, lossy, 60, Action::Drift);
         add(43, self.core.guard.held_back() > 0, 30, Action::Approve);
         add(45, true, 80, Action::Sync);
-        add(46, aimed, 4, Action::Rush);
+        add(46, aimed && (theme != Theme::Overlap || paged), 4, Action::Rush);
         add(44, self.core.modules.modules != self.cmdb.modules, 10, Action::ReadTopology);
+        if theme == Theme::Nothing {
+            return;
+        }
+        add(47, theme == Theme::Heirs, 8, Action::Recreate);
+        add(51, theme == Theme::Drops, 8, Action::Flash);
+        add(48, true, 6, Action::Sprint(0));
+        add(49, true, 6, Action::Sprint(1));
+        let due = self.core.schedule.next_due().is_some_and(|due| due <= self.core.now);
+        add(50, self.core.full_sync.is_some() || due, 20, Action::WholeSync);
     }
 
     fn act(&mut self, action: Action) -> Result<(), Violation> {
         match action {
             Action::Time => {
-                let soon = Duration::from_millis(self.chance.rng.u64(..1500));
+                let pace = if self.wild { self.kind.theme.pace() } else { PACE };
+                let soon = Duration::from_millis(self.chance.rng.u64(..pace));
                 self.time_passes(self.core.now + soon);
             }
             Action::Leap => {
@@ -296,10 +316,12 @@ impl Run {
             Action::FullSync => self.full_sync()?,
             Action::Land => {
                 let landed = self.cmdb.land_one(&mut self.chance.rng);
+                self.oracle.doubt_all(&landed);
                 self.note(|_| format!("  landed: {}", trace::write(&landed)));
             }
             Action::Outage => self.outage = !self.outage,
             Action::Restore => {
+                self.oracle.to_be_restored(&self.core, &self.storage);
                 self.storage.restore();
                 self.break_stream();
             }
@@ -313,6 +335,10 @@ impl Run {
             Action::Drift => self.drift(),
             Action::Approve => self.approve(),
             Action::Rush => self.rush()?,
+            Action::Recreate => self.storage.recreate(&mut self.chance.rng),
+            Action::Flash => self.storage.flash(&mut self.chance.rng),
+            Action::Sprint(shard) => self.sprint(shard)?,
+            Action::WholeSync => self.whole_sync()?,
             Action::Sync => self.core.schedule.request(Cause::Requested, self.core.now),
         }
         Ok(())
@@ -336,8 +362,15 @@ impl Run {
 
     /// A change goes through to the gate at once, and overtakes whatever is on its way.
     fn rush(&mut self) -> Result<(), Violation> {
-        let aim = self.aim();
-        self.storage.change(aim.as_deref(), &mut self.chance.rng);
+        match self.aim() {
+            Some(name) if self.kind.theme == Theme::Overlap => {
+                self.storage.edit(&name, &mut self.chance.rng);
+            }
+            _ if matches!(self.kind.theme, Theme::Gaps | Theme::Kept) => {
+                (0..5).for_each(|_| self.storage.change(None, &mut self.chance.rng));
+            }
+            aim => self.storage.change(aim.as_deref(), &mut self.chance.rng),
+        }
         while self.storage.has_changes() {
             self.storage.make_event(&mut self.chance.rng, false);
         }
@@ -349,6 +382,33 @@ impl Run {
         }
         if self.core.gate_is_free() {
             self.core.gate_turn(usize::MAX);
+        }
+        if self.kind.theme == Theme::Overlap {
+            (0..LANES).try_for_each(|shard| self.sprint(shard))?;
+        }
+        Ok(())
+    }
+
+    /// A shard does all it can, ahead of everybody else.
+    fn sprint(&mut self, shard: usize) -> Result<(), Violation> {
+        for _ in 0..20 {
+            let Shard { channel, flight, .. } = &self.core.shards[shard];
+            match flight {
+                Some((_, Some(_))) => self.answer(shard)?,
+                Some((_, None)) => self.carry_out(shard)?,
+                None if !channel.is_empty() => self.core.take_orders(shard, usize::MAX),
+                None if self.core.shards[shard].is_awake(self.core.now) => self.core.begin(shard),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// A full sync gets ahead.
+    fn whole_sync(&mut self) -> Result<(), Violation> {
+        self.full_sync()?;
+        while self.core.full_sync.is_some() && self.chance.rng.u8(..12) > 0 {
+            self.full_sync()?;
         }
         Ok(())
     }
@@ -363,7 +423,12 @@ impl Run {
 
     pub fn time_passes(&mut self, to: Moment) {
         self.core.now = to;
-        self.cmdb.land_until(to);
+        self.cmdb.land_until(to).iter().for_each(|write| self.oracle.doubt_all(write));
+        // Where time goes in leaps, a subscription must not come later than any does.
+        if self.kind.theme != Theme::Nothing && self.subscribe_at.is_some_and(|at| at <= to) {
+            self.storage.subscribe();
+            self.subscribe_at = None;
+        }
     }
 
     /// Nothing can be done now: on to what is due next. Whether anything ever is.

@@ -129,6 +129,7 @@ impl Run {
         }
         self.note(|_| format!("-- the watch is mute while {uuid} changes"));
         self.storage.mute = true;
+        self.core.settings.trusting = false;
         self.storage.set_status(&name, "Mute");
         let renewals = self.renewals;
         self.core.schedule.request(Cause::Requested, self.core.now);
@@ -199,15 +200,16 @@ impl Run {
         if held.is_none() && !pod.scheduled {
             return Ok(());
         }
+        let unheard_of = held.is_none() && self.oracle.is_unheard_of(uuid, &self.core);
         if foreign || blocked {
-            return if shown(true) { Ok(()) } else { silent("cannot be recorded") };
+            return if shown(true) || unheard_of { Ok(()) } else { silent("cannot be recorded") };
         }
         let (wanted, held) = match (self.wanted(pod), held) {
             (None, _) if !pod.scheduled || shown(true) => return Ok(()),
             (None, _) => return silent("is refused"),
             // What stood in the way was removed by hand: as long as the refusal lasts nobody looks.
             (Some(_), None) if self.is_lossy() && shown(true) => return Ok(()),
-            (Some(_), None) if self.oracle.is_unheard_of(uuid, &self.core) => return Ok(()),
+            (Some(_), None) if unheard_of => return Ok(()),
             (Some(_), None) => return violation(1, format!("{uuid} is not recorded")),
             (Some(wanted), Some(held)) => (wanted, held),
         };
@@ -226,10 +228,12 @@ impl Run {
         let differs = |field: &Field| field.mutable() && wanted.text(*field) != held.text(*field);
         let only_immutable = wanted.module_id == held.module_id
             && !Field::ALL.iter().any(|f| differs(f) && (pod.scheduled || *f != Field::HostInnerIp));
-        let can_replace = self.cmdb.changes_immutable || (deletes && pod.scheduled);
+        let taken = self.cmdb.changes_immutable && !self.oracle.was_undone(uuid);
+        let can_replace = taken || (deletes && pod.scheduled);
         match only_immutable && !can_replace {
             true if shown(true) => Ok(()),
             true => silent("keeps an old value"),
+            false if self.oracle.is_unread(uuid, &self.storage) => Ok(()),
             false => violation(1, format!("{uuid}: wanted {wanted:?}, held {held:?}")),
         }
     }

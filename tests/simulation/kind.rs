@@ -8,6 +8,7 @@ use super::driver::Action;
 use super::mutations::Broken;
 use super::placement::fit;
 use super::storage::Storage;
+use super::theme::Theme;
 use bcs_bkcmdb_synchronizer::model::Field;
 use bcs_bkcmdb_synchronizer::plan::GuardSettings;
 use fastrand::Rng;
@@ -15,6 +16,7 @@ use fastrand::Rng;
 /// What kind of run it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
+    pub theme: Theme,
     /// Whether anything happens that a full sync follows: without, events alone must do.
     pub interrupted: bool,
     /// Whether things happen that only a full sync can find.
@@ -31,6 +33,7 @@ pub struct Kind {
 impl Kind {
     pub fn of(rng: &mut Rng) -> Self {
         Self {
+            theme: Theme::Nothing,
             interrupted: rng.u8(..3) > 0,
             lossy: rng.u8(..4) == 0,
             slow: Slow::ALL[rng.usize(..Slow::ALL.len())],
@@ -87,6 +90,7 @@ pub fn settings(broken: Option<Broken>, rng: &mut Rng) -> Settings {
         parked_records: rng.usize(..3),
         deletes: rng.u8(..8) > 0,
         guard,
+        trusting: false,
         broken,
     }
 }

@@ -4,6 +4,7 @@ use super::checks::Violation;
 use super::core::Stage;
 use super::driver::Run;
 use super::mutations::Misuse;
+use super::storage::Storage;
 use bcs_bkcmdb_synchronizer::plan::{Cause, Outcome};
 
 impl Run {
@@ -25,7 +26,7 @@ impl Run {
         match stage {
             Stage::Flush => {
                 // A flush has a deadline: sometimes the senders are still at work.
-                if self.core.is_idle() || self.chance.rng.u8(..20) == 0 {
+                if self.core.is_idle() || self.chance.rng.u8(..self.kind.theme.impatience()) == 0 {
                     self.core.ledger.begin_full_sync();
                     let records: Vec<_> = self.cmdb.listed().cloned().collect();
                     self.core.set_stage(Stage::Cmdb(records.chunks(3).map(<[_]>::to_vec).collect()));
@@ -40,7 +41,10 @@ impl Run {
                 None if *read > 0 => {
                     *read = 0;
                     let page = std::mem::take(page);
-                    self.core.compare(page);
+                    let lower = page.iter().filter(|pod| Storage::is_restored(pod));
+                    let lower: Vec<String> = lower.map(|pod| pod.record.uuid.clone()).collect();
+                    let orders = self.core.compare(page);
+                    self.oracle.check_compared(&lower, &orders)?;
                 }
                 None => {
                     let Some(lacking) = self.core.missing() else { return Ok(()) };
@@ -64,11 +68,12 @@ impl Run {
 
     /// A document is read; its page is compared when it is full. It may be missed, or come twice.
     fn read_document(&mut self, name: &str) {
-        let times = match self.chance.fault_of(2, if self.kind.patchy { 4 } else { 20 }) {
-            Some(0) => 0,
-            Some(_) => 2,
-            None => 1,
-        };
+        let times =
+            match self.chance.fault_of(2, if self.kind.patchy { self.kind.theme.patches() } else { 20 }) {
+                Some(0) => 0,
+                Some(_) => 2,
+                None => 1,
+            };
         let pod = self.storage.list(name, &self.core.modules);
         let found: Vec<_> = std::iter::repeat_n(pod, times).flatten().collect();
         found.iter().for_each(|pod| self.oracle.listed(pod));

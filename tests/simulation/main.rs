@@ -25,6 +25,7 @@ mod requests;
 mod runner;
 mod shrink;
 mod storage;
+mod theme;
 mod trace;
 mod wire;
 

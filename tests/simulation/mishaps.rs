@@ -5,6 +5,7 @@ use super::cmdb::Write;
 use super::core::{Core, LANES, RECHECK};
 use super::driver::Run;
 use super::placement::{Placement, fit};
+use super::theme::Theme;
 use super::trace;
 use bcs_bkcmdb_synchronizer::model::Field;
 use bcs_bkcmdb_synchronizer::plan::FieldSet;
@@ -14,7 +15,7 @@ impl Run {
     // ---- the watch -------------------------------------------------------------------------
 
     pub fn deliver(&mut self) -> Result<(), Violation> {
-        let (again, halting) = (self.chance.fault(10), self.chance.fault(6));
+        let (again, halting) = (self.chance.fault(self.kind.theme.again()), self.chance.fault(6));
         if let Some(event) = self.storage.deliver(&mut self.chance.rng, again, halting)? {
             self.note(|_| format!("  {}", trace::event(&event)));
             self.core.deliver(event);
@@ -75,7 +76,8 @@ impl Run {
             }
             self.oracle.doubt(&pod.record.uuid);
             // What it sent last may still be on its way.
-            match self.chance.rng.u8(..4) {
+            let late = if self.kind.theme == Theme::TakeOver { 2 } else { 4 };
+            match self.chance.rng.u8(..late) {
                 0 => {
                     let late = Write::Update(Box::new(wanted), FieldSet::ALL);
                     self.cmdb.land_later(late, self.core.now + RECHECK);
@@ -83,7 +85,20 @@ impl Run {
                 _ => held.record = wanted,
             }
         }
+        if self.kind.theme == Theme::Heirs {
+            self.recorded_by_another(&placement);
+        }
         self.core.permission_was_lost();
+    }
+
+    /// What the other instance sent to create records may still be on its way too.
+    fn recorded_by_another(&mut self, placement: &Placement) {
+        let new = self.storage.living().filter(|pod| !self.cmdb.records.contains_key(&pod.record.uuid));
+        let records = new.filter(|pod| pod.scheduled);
+        let records = records.filter_map(|pod| fit(&placement.place(pod).record, &self.cmdb.modules));
+        let write = Write::Create(records.filter(|_| self.chance.rng.bool()).collect());
+        self.oracle.doubt_all(&write);
+        self.cmdb.land_later(write, self.core.now + RECHECK);
     }
 
     /// Somebody changes the CMDB by hand.

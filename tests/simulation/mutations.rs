@@ -4,6 +4,7 @@
 //! the feature `mutations` has: no source is patched and nothing is compiled twice. Rules of those
 //! who use the core are broken where the simulation uses it, in `core` and `driver`.
 
+use super::theme::Theme;
 use bcs_bkcmdb_synchronizer::plan::mutation::Mutation;
 
 /// A wrong use of the core, or of its peers.
@@ -95,30 +96,37 @@ pub enum Broken {
     Use(Misuse),
 }
 
-/// What takes more seeds than a run of the list has, or has not been noticed at all: tests of the core
-/// aim at these.
-const RARE: [Broken; 10] = [
-    Broken::Core(Mutation::LastEventCounts),
-    Broken::Core(Mutation::EvictUnread),
-    Broken::Core(Mutation::AcceptLowerListing),
-    Broken::Core(Mutation::HostOfTheDecision),
-    Broken::Core(Mutation::TrustOverlappedWrite),
-    Broken::Core(Mutation::RefuseOvertaken),
-    Broken::Core(Mutation::KeepMovedRefusal),
-    Broken::Core(Mutation::HoldBackSuperseded),
-    Broken::Use(Misuse::GateStaysOpen),
-    Broken::Use(Misuse::IgnoreMissedListing),
-];
-
 impl Broken {
     pub fn all() -> Vec<Self> {
         let core = Mutation::ALL.into_iter().map(Self::Core);
         core.chain(Misuse::ALL.into_iter().map(Self::Use)).collect()
     }
 
-    /// Those every run of the list must notice.
-    pub fn noticed() -> Vec<Self> {
-        Self::all().into_iter().filter(|broken| !RARE.contains(broken)).collect()
+    /// The theme whose seeds notice it best, where too few of all seeds would.
+    pub fn theme(self) -> Option<Theme> {
+        match self {
+            Self::Core(mutation) => match mutation {
+                Mutation::HostOfTheDecision
+                | Mutation::TrustOvertakenRead
+                | Mutation::BelieveEventUnderDeadName => Some(Theme::Hosts),
+                Mutation::RefuseOvertaken | Mutation::KeepMovedRefusal => Some(Theme::Untaken),
+                Mutation::LastEventCounts => Some(Theme::Repeats),
+                Mutation::EvictUnread | Mutation::HoldBackSuperseded => Some(Theme::Heirs),
+                Mutation::TrustOverlappedWrite => Some(Theme::TakeOver),
+                Mutation::SuppressAgainstAcked => Some(Theme::Overlap),
+                Mutation::LeaveMissedUnread => Some(Theme::Kept),
+                Mutation::ApproveUnseen => Some(Theme::Gaps),
+                Mutation::BelieveDoubtful | Mutation::NoTombstones => Some(Theme::Drops),
+                _ => None,
+            },
+            Self::Use(misuse) => match misuse {
+                Misuse::GateStaysOpen => Some(Theme::Overlap),
+                Misuse::IgnoreMissedListing => Some(Theme::Gaps),
+                Misuse::NoRelistAfterTopology => Some(Theme::TakeOver),
+                Misuse::IgnoreLostPermission => Some(Theme::Heirs),
+                _ => None,
+            },
+        }
     }
 
     pub fn name(self) -> String {

@@ -42,7 +42,7 @@ impl Run {
             return Err(Failure::Unreachable("connection refused".into()));
         }
         let done = |write: &Write| Ok(vec![Ok(()); write.records().len().max(1)]);
-        match self.chance.fault_of(7, 28) {
+        match self.chance.fault_of(7, self.kind.theme.fault()) {
             Some(0) => Err(Failure::Later { code: -1, message: "busy".into() }),
             Some(1) if self.broke(Misuse::FencedIsDone) => done(write),
             Some(1) => Err(Failure::Fenced("lost".into())),
@@ -88,7 +88,7 @@ impl Run {
     }
 
     fn answer_to_read(&mut self, step: &Step) -> Answer {
-        let fails = self.outage || self.chance.fault(16);
+        let fails = self.outage || self.chance.fault(self.kind.theme.read_fault());
         let message = || "no answer".to_owned();
         match step {
             Step::PointRead { .. } if fails && self.broke(Misuse::FailedReadIsGone) => {
@@ -116,10 +116,18 @@ impl Run {
     }
 
     pub fn answer(&mut self, shard: usize) -> Result<(), Violation> {
+        let looked_at = match &self.core.shards[shard].flight {
+            Some((Step::ReadBack { uuid }, _)) => Some(uuid.clone()),
+            _ => None,
+        };
         let effects = self.core.answer(shard);
+        if let Some(uuid) = looked_at {
+            self.oracle.looked_at(&uuid, &self.core);
+        }
         if effects.contains(&Effect::RefreshTopology) && !self.outage {
             self.core.take_modules(&self.cmdb.modules);
         }
-        self.oracle.check_effects(&effects, &self.core)
+        self.oracle.check_effects(&effects, &self.core)?;
+        self.oracle.check_belief(&effects, &self.core, &self.cmdb)
     }
 }

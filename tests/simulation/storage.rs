@@ -13,6 +13,9 @@ pub const SPACED: &str = r#"{"a":"b c","d":"e"}"#;
 /// A workload name the CMDB refuses.
 pub const POISON: &str = "poison";
 
+/// No version is lower, until the storage is restored.
+const LOWEST_VERSION: u64 = 1000;
+
 /// How deletes and order look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
@@ -20,6 +23,48 @@ pub enum Generation {
     Old,
     /// Events in any order; a delete is two events, and the first may carry the living pod.
     New,
+}
+
+/// What changes when a pod does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edits {
+    Any,
+    /// Mostly its host.
+    Hosts,
+    /// Mostly whether the CMDB takes it.
+    Refused,
+    /// Mostly what the CMDB does not promise to change.
+    Immutable,
+}
+
+impl Edits {
+    /// Makes one of the favoured changes; `false`: any other will do.
+    fn make(self, record: &mut PodRecord, rng: &mut fastrand::Rng) -> bool {
+        let toggle = |is: bool, one: &'static str, other: &'static str| if is { one } else { other };
+        match (self, rng.u8(..8)) {
+            (Self::Any, _) | (_, 7) => return false,
+            (Self::Hosts, _) => {
+                record.set_text(Field::HostInnerIp, ["", "10.0.0.1", "10.0.0.2"][rng.usize(..3)]);
+            }
+            (Self::Refused, 0..=4) => {
+                let is = record.text(Field::WorkloadName) == POISON;
+                record.set_text(Field::WorkloadName, toggle(is, "web", POISON));
+            }
+            (Self::Refused, _) => {
+                record.module_id = if record.module_id == NO_MODULE { 41 } else { NO_MODULE };
+            }
+            (Self::Immutable, 0..=3) => {
+                let is = record.text(Field::WorkloadName) == "web";
+                record.set_text(Field::WorkloadName, toggle(is, "other", "web"));
+            }
+            (Self::Immutable, 4) => record.set_text(Field::HostInnerIp, ""),
+            (Self::Immutable, _) => record.set_text(Field::HostInnerIp, "10.0.0.1"),
+        }
+        if rng.bool() {
+            record.set_text(Field::Status, ["Pending", "Running", "Failed"][rng.usize(..3)]);
+        }
+        true
+    }
 }
 
 /// A document.
@@ -42,9 +87,13 @@ enum Change {
 }
 
 pub struct Storage {
-    generation: Generation,
+    pub generation: Generation,
+    /// What pods change most.
+    pub edits: Edits,
+    /// Pods live long: they change, and are hardly ever deleted.
+    pub steady: bool,
     /// How many names pods have.
-    names: u8,
+    pub names: u8,
     /// Whether documents carry a version (Kubernetes) or none (Mesos).
     pub versions: bool,
     documents: BTreeMap<String, Document>,
@@ -67,6 +116,8 @@ impl Storage {
     pub fn new(generation: Generation, versions: bool, names: u8) -> Self {
         Self {
             generation,
+            edits: Edits::Any,
+            steady: false,
             names,
             versions,
             documents: BTreeMap::new(),
@@ -76,7 +127,7 @@ impl Storage {
             subscribed: false,
             mute: false,
             numbers: 0,
-            version: 1000,
+            version: LOWEST_VERSION,
             history: BTreeMap::new(),
             restored: false,
         }
@@ -88,7 +139,7 @@ impl Storage {
     pub fn change(&mut self, name: Option<&str>, rng: &mut fastrand::Rng) {
         let any = format!("pod-{}", rng.u8(..self.names));
         let name = name.map_or(any, str::to_owned);
-        match (self.has(&name), rng.u8(..10)) {
+        match (self.has(&name), rng.u8(if self.steady { 2..60 } else { 0..10 })) {
             (false, _) => self.create(&name, rng),
             (true, 0..=1) => self.delete(&name),
             (true, 2) => self.create(&name, rng),
@@ -102,6 +153,29 @@ impl Storage {
             if self.has(&name) && rng.u8(..4) > 0 {
                 self.delete(&name);
             }
+        }
+    }
+
+    /// Every pod is followed by another one of its name.
+    pub fn recreate(&mut self, rng: &mut fastrand::Rng) {
+        for name in self.names() {
+            if self.has(&name) && rng.bool() {
+                self.delete(&name);
+            }
+            self.create(&name, rng);
+        }
+    }
+
+    /// A pod of a name nobody had is there and gone again, each with an event.
+    pub fn flash(&mut self, rng: &mut fastrand::Rng) {
+        let name = format!("flash-{}", self.numbers);
+        self.create(&name, rng);
+        while self.has_changes() {
+            self.make_event(rng, false);
+        }
+        self.delete(&name);
+        while self.has_changes() {
+            self.make_event(rng, false);
         }
     }
 
@@ -133,10 +207,14 @@ impl Storage {
         self.edit(name, rng);
     }
 
-    fn edit(&mut self, name: &str, rng: &mut fastrand::Rng) {
+    /// Something about a pod changes.
+    pub fn edit(&mut self, name: &str, rng: &mut fastrand::Rng) {
         let Some(document) = self.documents.get_mut(name) else { return };
         document.garbled = rng.u8(..60) == 0;
         let record = &mut document.pod.record;
+        if self.edits != Edits::Any && self.edits.make(record, rng) {
+            return self.wrote(name);
+        }
         match rng.u8(..18) {
             0 => record.set_text(Field::Annotations, SPACED),
             1 => record.set_text(Field::Annotations, "{}"),
@@ -201,6 +279,11 @@ impl Storage {
             self.version += 1;
             document.pod.version = Some(self.version);
         }
+    }
+
+    /// Whether this is what a restored storage holds.
+    pub fn is_restored(pod: &ObservedPod) -> bool {
+        pod.version.is_some_and(|version| version < LOWEST_VERSION)
     }
 
     /// What could not be understood is written anew.

@@ -26,7 +26,7 @@ impl Ledger {
     /// Whether an event may be older than the end of its pod, and that end forgotten or never known.
     /// Where its name is known, what holds that decides.
     fn may_be_over(&self, pod: &ObservedPod, doubtful: bool) -> bool {
-        let doubtful = doubtful || self.tombstones >= TOMBSTONES;
+        let doubtful = (doubtful && !active(Mutation::BelieveDoubtful)) || self.tombstones >= TOMBSTONES;
         let PodRecord { uuid, namespace, name, .. } = &pod.record;
         doubtful && self.index.by_uuid(uuid).is_none() && self.index.by_name(namespace, name).is_none()
     }
@@ -102,9 +102,9 @@ impl Ledger {
                         self.mark_listed(slot, source);
                         // By the time of that read the name may be a third one's, and this one dead too.
                         let recorded = self.index.get(slot).is_some_and(|e| e.acked != Acked::Absent);
-                        decision
-                            .orders
-                            .extend(recorded.then(|| self.verify(slot, false).orders).into_iter().flatten());
+                        if recorded {
+                            decision.orders.extend(self.verify(slot, false).orders);
+                        }
                     }
                     return decision;
                 }
