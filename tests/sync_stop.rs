@@ -4,10 +4,12 @@
 
 mod world;
 
+use bcs_bkcmdb_synchronizer::front::Response;
 use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault as StorageFault, Generation, StreamEnd};
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control};
 use serde_json::json;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use world::cmdb::Fault;
 use world::pods::{phase, pod};
@@ -176,6 +178,34 @@ fn a_cluster_that_changes_its_business_leaves_nothing_in_the_old_one() {
     });
     world.wait("the new one has all", |world| world.cmdb.records(3).unwrap().len() == 10);
     assert_eq!(world.rejected(CLUSTER), []);
+}
+
+#[test]
+fn an_old_business_that_deletes_nothing_is_asked_a_few_times_and_shown() {
+    let mut world = World::single(Generation::Old);
+    world.start_and_settle();
+    world.cmdb.create(
+        BIZ,
+        json!({"bk_module_id": 201, "bk_cloud_id": 0, "bk_host_innerip": "10.9.9.9", "bk_pod_name": "old",
+            "bk_pod_namespace": "default", "bk_pod_cluster": CLUSTER, "bk_pod_uuid": "old",
+            "bk_pod_workloadtype": "Pod", "bk_pod_workloadname": "old"}),
+    );
+    let nothing = json!({"result": true, "bk_error_code": 0, "bk_error_msg": "", "permission": null,
+        "data": {"deleted_count": 0}});
+    world.cmdb.set_witness(Arc::new(move |call, pass_on| match call.operation.as_str() {
+        "delete" => Response::json(200, &nothing),
+        _ => pass_on(),
+    }));
+    world.clusters[0].biz = 3;
+    world.write_tasks();
+    world.wait("it is said", |world| world.last_error().contains("a delete of them finds none"));
+    let deletes = world.cmdb.writes().iter().filter(|call| call.operation == "delete").count();
+    assert!((1..10).contains(&deletes), "{deletes} deletes");
+    assert_eq!(world.status(CLUSTER).senders.deleted, 0);
+    world.cmdb.set_witness(Arc::new(|_, pass_on| pass_on()));
+    world.control(Control::Sync);
+    world.wait("the old business is clean", |world| world.cmdb.records(BIZ).unwrap().is_empty());
+    world.wait_live();
 }
 
 #[test]
