@@ -238,6 +238,30 @@ fn a_mute_watch_is_found_and_renewed() {
 }
 
 #[test]
+fn a_renewed_watch_that_delivers_a_little_late_is_believed_again() {
+    let mut world = World::single(Generation::Old).with_timings(|timings| {
+        timings.mute_grace = Duration::from_secs(3);
+        timings.mute_interval = Duration::from_secs(5);
+    });
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    world.storage.faults().mute(CLUSTER);
+    world.put(pod("web-1", 1));
+    world.control(Control::Sync);
+    world.wait("the watch is found mute", |world| world.last_error().contains("did not deliver"));
+    let before = world.status(CLUSTER).full_sync.count;
+    world.wait("the renewed one is settled", |world| world.status(CLUSTER).full_sync.count == before + 2);
+    world.put(pod("web-2", 1));
+    world.wait("its check is over", |world| world.status(CLUSTER).full_sync.count == before + 3);
+    assert!(world.last_error().contains("did not deliver"));
+    world.storage.faults().clear();
+    world.put(phase(pod("web-2", 2), "Failed"));
+    world.wait_live();
+    world.wait_equal(PATIENCE);
+    assert_eq!((world.last_error().as_str(), world.status(CLUSTER).watch.missed), ("", 1));
+}
+
+#[test]
 fn a_watch_that_delivers_is_never_suspected() {
     let mut world = World::single(Generation::New).with_timings(|timings| {
         timings.mute_grace = Duration::from_millis(500);

@@ -23,11 +23,13 @@ pub(super) struct FullSync<'a> {
     shared: &'a Shared,
     watch: &'a WatchControl,
     topology_due: Moment,
+    /// The stream a full sync that checked a renewed watch looked at; its verdict waits for the grace.
+    on_trial: Option<u64>,
 }
 
 impl<'a> FullSync<'a> {
     pub fn new(shared: &'a Shared, watch: &'a WatchControl) -> Self {
-        Self { shared, watch, topology_due: Moment::ZERO }
+        Self { shared, watch, topology_due: Moment::ZERO, on_trial: None }
     }
 
     /// Runs until the cluster stops.
@@ -98,13 +100,20 @@ impl<'a> FullSync<'a> {
 
     // ---- the watch -------------------------------------------------------------------------
 
-    fn check_watch(&self, now: Moment) {
+    fn check_watch(&mut self, now: Moment) {
         let shared = self.shared;
         let stream = shared.stats.watch_streams.load(Relaxed);
-        let missed = shared.mute.lock().missed(stream, now);
+        let (missed, suspected) = {
+            let mut mute = shared.mute.lock();
+            (mute.missed(stream, now), mute.due().is_some())
+        };
         if missed == 0 {
+            if !suspected {
+                self.acquit(stream, now);
+            }
             return;
         }
+        self.on_trial = None;
         shared.stats.missed.fetch_add(missed as u64, Relaxed);
         let message = format!("a connected watch did not deliver {missed} changes; it is renewed");
         shared.problems.set(Problem::MuteWatch, message);
@@ -112,13 +121,26 @@ impl<'a> FullSync<'a> {
         self.watch.end(true);
     }
 
+    /// Nothing is held against the watch: whether it is the one that was looked at.
+    fn acquit(&mut self, stream: u64, now: Moment) {
+        match self.on_trial.take() {
+            Some(looked_at) if looked_at == stream => {
+                self.shared.problems.clear(Problem::MuteWatch);
+            }
+            // Another one meanwhile, of which nothing is known.
+            Some(_) => self.shared.schedule.lock().watch_was_mute(now),
+            None => {}
+        }
+    }
+
     // ---- full sync -------------------------------------------------------------------------
 
-    fn full_sync(&self, causes: &[Cause]) {
+    fn full_sync(&mut self, causes: &[Cause]) {
         let shared = self.shared;
         let Some(modules) = shared.modules() else { return };
         let started = shared.clock.now();
         let epoch = shared.epoch.load(Relaxed);
+        let stream = shared.stats.watch_streams.load(Relaxed);
         log::debug!("cluster={} full sync begins: {causes:?}", shared.cluster.id);
         let mut run = Run::new(shared, modules, causes);
         let result = run.all();
@@ -139,8 +161,8 @@ impl<'a> FullSync<'a> {
                     shared.gate_wake.wake();
                 }
                 shared.problems.clear(Problem::FullSync);
-                if causes.contains(&Cause::MuteWatch) && shared.mute.lock().due().is_none() {
-                    shared.problems.clear(Problem::MuteWatch);
+                if causes.contains(&Cause::MuteWatch) {
+                    self.on_trial = Some(stream);
                 }
                 super::previous_business::clean(shared);
             }
