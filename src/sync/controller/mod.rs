@@ -202,7 +202,7 @@ impl Controller {
                     reconciler.begin_stop();
                     leaving.push(reconciler);
                 }
-                Some(Slot::Waiting { .. }) => self.coordination.release(&id),
+                Some(Slot::Waiting { .. }) => self.release_unless_leaving(&id),
                 None => {}
             }
         }
@@ -276,7 +276,7 @@ impl Controller {
                     reconciler.begin_stop();
                     running.push(reconciler);
                 }
-                Slot::Waiting { .. } => self.coordination.release(&id),
+                Slot::Waiting { .. } => self.release_unless_leaving(&id),
             }
         }
         self.finish(running);
@@ -296,6 +296,14 @@ impl Controller {
             } else {
                 self.leaving.lock().insert(id, writing);
             }
+        }
+    }
+
+    /// Gives back the lock of a cluster that is not at work. A request of its former threads may still be
+    /// under way: then [`release_left`](Self::release_left) does it.
+    fn release_unless_leaving(&self, id: &str) {
+        if !self.leaving.lock().contains_key(id) {
+            self.coordination.release(id);
         }
     }
 

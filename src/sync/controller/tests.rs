@@ -103,18 +103,21 @@ impl Fence for Hanging {
 /// How long a thread may be silent here.
 const HANG: Duration = Duration::from_millis(300);
 
-/// A controller with one cluster, whose CMDB is at `cmdb`.
-fn with_cluster(cmdb: &str, fence: Arc<dyn Fence>) -> (Sender<Arc<Vec<Cluster>>>, ControllerHandle) {
-    let config = config(cmdb);
-    let (tell, told) = bounded(1);
-    let cluster = Cluster {
+fn cluster() -> Cluster {
+    Cluster {
         id: "BCS-K8S-00001".to_owned(),
         project_id: "p".to_owned(),
         bk_biz_id: 2,
         kind: ClusterKind::K8s,
         previous_bk_biz_ids: Vec::new(),
-    };
-    tell.send(Arc::new(vec![cluster])).unwrap();
+    }
+}
+
+/// A controller with one cluster, whose CMDB is at `cmdb`.
+fn with_cluster(cmdb: &str, fence: Arc<dyn Fence>) -> (Sender<Arc<Vec<Cluster>>>, ControllerHandle) {
+    let config = config(cmdb);
+    let (tell, told) = bounded(1);
+    tell.send(Arc::new(vec![cluster()])).unwrap();
     let timings = Timings { hang: HANG, ..Timings::default() };
     let peers = peers(&config, Duration::from_secs(60));
     let coordination = Arc::new(Granting(told, fence));
@@ -158,5 +161,53 @@ fn a_peer_that_never_answers_is_no_reason_to_restart() {
     while Instant::now() < until {
         assert_eq!(handle.controller().health().problems, Vec::<String>::new());
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Coordination that notes which locks are given back.
+struct Noting(Receiver<Arc<Vec<Cluster>>>, Mutex<Vec<String>>);
+
+impl Coordination for Noting {
+    fn assigned(&self) -> &Receiver<Arc<Vec<Cluster>>> {
+        &self.0
+    }
+    fn acquire(&self, _: &str) -> Lock {
+        Lock::Pending { holder: None }
+    }
+    fn release(&self, id: &str) {
+        self.1.lock().push(id.to_owned());
+    }
+    fn business_cleaned(&self, _: &str, _: i64) {}
+    fn status(&self) -> CoordinationStatus {
+        unreachable!("the controller does not ask")
+    }
+    fn assignment(&self) -> AssignmentView {
+        AssignmentView::default()
+    }
+    fn stop(&self) {}
+}
+
+#[test]
+fn the_lock_of_a_cluster_that_moves_on_is_kept_until_its_last_request_is_over() {
+    let config = config("127.0.0.1:1");
+    let (_tell, told) = bounded(1);
+    let coordination = Arc::new(Noting(told, Mutex::default()));
+    let (clock, timings) = (Clock::start(), Timings::default());
+    let peers = peers(&config, TICK);
+    let handle = Controller::start(config, peers, clock, timings, Arc::clone(&coordination) as _).unwrap();
+    let controller = handle.controller();
+    let (answer, request) = bounded::<()>(0);
+    let sender = std::thread::spawn(move || assert!(request.recv().is_err()));
+    let id = "BCS-K8S-00001".to_owned();
+    controller.leaving.lock().insert(id.clone(), vec![sender]);
+    // It came back with another business, and is assigned to somebody else before it could start.
+    controller.assign(&[cluster()]);
+    controller.assign(&[]);
+    assert_eq!(*coordination.1.lock(), Vec::<String>::new());
+    drop(answer);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while *coordination.1.lock() != [id.clone()] {
+        assert!(Instant::now() < deadline, "{:?}", coordination.1.lock());
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
