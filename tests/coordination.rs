@@ -44,6 +44,22 @@ fn members_register_in_order_and_a_clean_stop_removes_them_at_once() {
 }
 
 #[test]
+fn a_tree_below_a_root_that_others_own_is_found() {
+    let zookeepers = ZooKeepers::single();
+    let first = member(&zookeepers, 1001);
+    client(&first);
+    let hosts = zookeepers.hosts().join(",");
+    let owner = ::zookeeper::ZooKeeper::connect(&hosts, TIMEOUT, |_| {}).unwrap();
+    let read = vec![::zookeeper::Acl::new(::zookeeper::Permission::READ, "world", "anyone")];
+    owner.set_acl("/", read, None).unwrap();
+    let second = member(&zookeepers, 1002);
+    wait_for("a session", SOON, || {
+        second.connected() || second.problem().is_some_and(|why| why.contains("not permitted"))
+    });
+    assert_eq!(second.problem(), None);
+}
+
+#[test]
 fn a_frozen_server_holds_no_call_and_no_stop_and_the_lease_ends_in_time() {
     let zookeepers = ZooKeepers::single();
     let session = member(&zookeepers, 1001);

@@ -123,6 +123,11 @@ impl Client {
             created = match self.create(&path[..end], &[], CreateMode::Persistent) {
                 Ok(_) => true,
                 Err(CallError::NodeExists(_)) => false,
+                // A parent that others own refuses before the server looks whether the node is there.
+                Err(error @ CallError::Refused { .. }) => match self.stat(&path[..end])? {
+                    Some(_) => false,
+                    None => return Err(error),
+                },
                 Err(error) => return Err(error),
             };
         }
