@@ -181,8 +181,15 @@ fn observation(
 }
 
 /// Counts and shows an event that cannot be understood; the next full sync tells what it was about.
+///
+/// One that does not even say which document it is about may be the only word on a change, a delete
+/// perhaps: it asks for a full sync, as seldom as events that were dropped do.
 fn invalid(shared: &Shared, what: InvalidDocument) {
     Stats::count(&shared.stats.invalid);
+    if [&what.storage_id, &what.namespace, &what.name].iter().all(|part| part.is_empty()) {
+        shared.schedule.lock().overflowed(shared.clock.now());
+        shared.sync_wake.wake();
+    }
     shared.invalid_document(what);
 }
 
