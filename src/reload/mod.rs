@@ -31,7 +31,7 @@ pub trait Target: Send + 'static {
     /// content changed under the same name count as changed.
     ///
     /// # Errors
-    /// Why something could not be, in words; the rest is in force.
+    /// Why something could not be, in words; some of the rest may be in force.
     fn apply(&self, config: &Config, effects: &[Effect]) -> Result<(), String>;
 
     /// Shows what is wrong with the configuration as it is now, or that nothing is.
@@ -72,6 +72,10 @@ struct Looks<T> {
     started: Config,
     /// What is in force otherwise.
     current: Config,
+    /// The last good one; other than `current` while it could not be put in force.
+    read: Config,
+    /// What `read` could not be put in force for: done again with the next configuration, whatever it says.
+    owed: Vec<Effect>,
     seen: BTreeMap<PathBuf, Version>,
     /// Files that changed while the configuration was not good.
     missed: Vec<PathBuf>,
@@ -98,13 +102,14 @@ impl Reloader {
 impl<T: Target> Looks<T> {
     fn new(sources: Sources, config: &Config, target: T, asked: Arc<AtomicBool>) -> Self {
         let seen = versions(&sources, config);
-        let (started, current) = (config.clone(), config.clone());
-        Self { sources, target, asked, started, current, seen, missed: Vec::new(), told: None }
+        let (started, current, read) = (config.clone(), config.clone(), config.clone());
+        let (missed, owed) = (Vec::new(), Vec::new());
+        Self { sources, target, asked, started, current, read, owed, seen, missed, told: None }
     }
 
     fn look(&mut self) {
         let asked = self.asked.swap(false, Relaxed);
-        let seen = versions(&self.sources, &self.current);
+        let seen = versions(&self.sources, &self.read);
         if asked || seen != self.seen {
             let other = |(path, version): &(&PathBuf, &Version)| self.seen.get(*path) != Some(*version);
             let changed: Vec<PathBuf> = seen.iter().filter(other).map(|(path, _)| path.clone()).collect();
@@ -147,32 +152,37 @@ impl<T: Target> Looks<T> {
         if touches(&config.server_tls) || (asked && self.has_certificates(&config.server_tls)) {
             effects.push(Effect::StatusService);
         }
-        logging::set_level(config.v);
-        let applied = self.target.apply(&config, &effects);
-        for effect in [Effect::AtOnce, Effect::Inventory, Effect::Clusters, Effect::StatusService] {
-            let names = names(&changed, effect);
-            if !names.is_empty() {
-                log::info!("configuration: {} changed; {}", names.join(", "), effect.words());
+        for effect in std::mem::take(&mut self.owed) {
+            if !effects.contains(&effect) {
+                effects.push(effect);
             }
         }
+        logging::set_level(config.v);
+        let applied = self.target.apply(&config, &effects);
         // A file that changed since it was looked at is read again at the next look.
         let mut seen = versions(&self.sources, &config);
         for (path, version) in &mut seen {
             *version = self.seen.get(path).copied().unwrap_or(*version);
         }
         self.seen = seen;
-        self.current = config;
-        match (applied, fixed.as_slice()) {
-            (Err(error), _) => {
-                let message = format!("a part of the new configuration is not in force: {error}");
-                Some(Problem::NotInForce(message))
-            }
-            (Ok(()), []) => None,
-            (Ok(()), fixed) => Some(Problem::Restart(format!(
-                "{} changed in the configuration: restart the service to put that in force",
-                fixed.join(", ")
-            ))),
+        self.read = config.clone();
+        if let Err(error) = applied {
+            self.owed = effects;
+            let message = format!("a part of the new configuration is not in force: {error}");
+            return Some(Problem::NotInForce(message));
         }
+        for effect in [Effect::AtOnce, Effect::Inventory, Effect::Clusters, Effect::StatusService] {
+            let names = names(&changed, effect);
+            if !names.is_empty() {
+                log::info!("configuration: {} changed; {}", names.join(", "), effect.words());
+            }
+        }
+        self.current = config;
+        let restart = format!(
+            "{} changed in the configuration: restart the service to put that in force",
+            fixed.join(", ")
+        );
+        (!fixed.is_empty()).then_some(Problem::Restart(restart))
     }
 
     fn has_certificates(&self, tls: &TlsFiles) -> bool {

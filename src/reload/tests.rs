@@ -14,13 +14,15 @@ struct Seen {
     applied: Arc<Mutex<Vec<Applied>>>,
     last: Arc<Mutex<Option<Config>>>,
     shown: Arc<Mutex<Option<Problem>>>,
+    /// Why nothing can be put in force.
+    refuses: Arc<Mutex<Option<String>>>,
 }
 
 impl Target for Seen {
     fn apply(&self, config: &Config, effects: &[Effect]) -> Result<(), String> {
         self.applied.lock().push((config.cmdb_qps, effects.to_vec()));
         *self.last.lock() = Some(config.clone());
-        Ok(())
+        self.refuses.lock().clone().map_or(Ok(()), Err)
     }
 
     fn show(&self, problem: Option<Problem>) {
@@ -100,6 +102,44 @@ fn a_broken_file_changes_nothing_and_is_a_problem_until_it_is_good() {
     write(&path, r#","cmdb_qps":7"#);
     looks.look();
     assert_eq!((target.applied.lock().len(), target.shown.lock().clone()), (1, None));
+}
+
+#[test]
+fn what_could_not_be_put_in_force_is_a_problem_until_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.json");
+    let (mut looks, target) = looks(&path, "");
+    *target.refuses.lock() = Some("no thread".to_owned());
+    write(&path, r#","cmdb_qps":7"#);
+    looks.look();
+    let problem =
+        Problem::NotInForce("a part of the new configuration is not in force: no thread".to_owned());
+    assert_eq!(target.shown.lock().clone(), Some(problem.clone()));
+    looks.look();
+    assert_eq!(target.applied.lock().len(), 1, "nothing changed since");
+    looks.asked.store(true, Relaxed);
+    looks.look();
+    assert_eq!(target.shown.lock().clone(), Some(problem), "a signal alone mends nothing");
+    *target.refuses.lock() = None;
+    looks.asked.store(true, Relaxed);
+    looks.look();
+    let tries = [(7, vec![Effect::AtOnce]), (7, vec![Effect::AtOnce]), (7, vec![Effect::AtOnce])];
+    assert_eq!((&target.applied.lock()[..], target.shown.lock().clone()), (&tries[..], None));
+}
+
+#[test]
+fn what_could_not_be_put_in_force_is_taken_back_with_the_former_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.json");
+    let (mut looks, target) = looks(&path, r#","cmdb_qps":6"#);
+    *target.refuses.lock() = Some("no thread".to_owned());
+    write(&path, r#","cmdb_qps":7"#);
+    looks.look();
+    *target.refuses.lock() = None;
+    write(&path, r#","cmdb_qps":6"#);
+    looks.look();
+    assert_eq!(target.applied.lock().last(), Some(&(6, vec![Effect::AtOnce])));
+    assert_eq!(*target.shown.lock(), None);
 }
 
 #[test]
