@@ -6,14 +6,14 @@ mod world;
 
 use bcs_bkcmdb_synchronizer::front::Response;
 use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault as StorageFault, Generation, StreamEnd};
-use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control};
+use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control, ControlOutcome};
 use serde_json::json;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use world::cmdb::Fault;
 use world::pods::{phase, pod};
-use world::{BIZ, CLUSTER, PATIENCE, World};
+use world::{BIZ, CLUSTER, ClusterSetup, PATIENCE, World};
 
 /// The issue says less than a second; the rest is for a busy machine.
 const PROMPTLY: Duration = Duration::from_secs(2);
@@ -158,6 +158,33 @@ fn a_paused_cluster_writes_nothing_and_catches_up_when_resumed() {
     world.control(Control::Resume);
     world.wait_equal(PATIENCE);
     assert!(world.cmdb.writes().len() > writes);
+}
+
+/// How often the thread of that name has gone to sleep.
+fn sleeps(name: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).ok();
+    let thread = tasks.filter_map(status).find(|status| status.starts_with(&format!("Name:\t{name}\n")));
+    let thread = thread.expect("the thread lives");
+    let count = thread.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_gate_that_is_held_sleeps_although_events_wait() {
+    let id = "HELD-1";
+    let mut world = World::new(vec![ClusterSetup::new(id, Generation::Old)]);
+    world.start_and_settle();
+    let control = |control| world.service.as_ref().unwrap().source().control(id, control);
+    assert_eq!(control(Control::Pause), ControlOutcome::Accepted);
+    world.storage.put(id, pod("web-0", 1)).unwrap();
+    world.wait("the event waits", |world| world.status(id).watch.queued == 1);
+    let before = sleeps("gate HELD-1");
+    std::thread::sleep(Duration::from_secs(1));
+    let slept = sleeps("gate HELD-1") - before;
+    assert!(slept < 10, "{slept} times in a second");
+    assert_eq!(control(Control::Resume), ControlOutcome::Accepted);
+    world.wait_equal(PATIENCE);
 }
 
 #[test]

@@ -22,7 +22,7 @@ const NO_ROOM: Duration = Duration::from_millis(20);
 /// Runs until the cluster stops.
 pub(super) fn run(shared: &Shared) {
     loop {
-        let wait = if shared.events.lock().is_empty() { LOOK } else { NO_ROOM };
+        let wait = if is_held(shared) || shared.events.lock().is_empty() { LOOK } else { NO_ROOM };
         pulse::within(wait);
         select! {
             recv(shared.stopped) -> _ => return,
@@ -33,9 +33,14 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
+/// Whether nothing may pass now. Whoever changes that wakes this thread.
+fn is_held(shared: &Shared) -> bool {
+    !shared.seeded.load(Relaxed) || shared.paused()
+}
+
 /// One turn; whether there is more to do at once.
 fn turn(shared: &Shared) -> bool {
-    if !shared.seeded.load(Relaxed) || shared.paused.load(Relaxed) {
+    if is_held(shared) {
         return false;
     }
     // A full sync may hold it for long, and has a pulse of its own.
