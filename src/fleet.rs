@@ -178,6 +178,7 @@ impl Coordination for Member {
     fn status(&self) -> CoordinationStatus {
         let mut problems: Vec<String> = self.session.problem().into_iter().collect();
         if problems.is_empty() {
+            problems.extend(self.locks.problem());
             problems.extend(self.informer.problem());
             problems.extend(self.manager.problems());
         }

@@ -13,10 +13,11 @@ mod zookeeper;
 
 use bcs_bkcmdb_synchronizer::config::Secret;
 use bcs_bkcmdb_synchronizer::coordination::layout::{self, ServerInfo};
-use bcs_bkcmdb_synchronizer::coordination::{CallError, Role, Servers, Session, election};
+use bcs_bkcmdb_synchronizer::coordination::{CallError, Locks, Role, Servers, Session, election};
 use crossbeam::channel::bounded;
 use partition::Network;
 use sessions::{TIMEOUT, client, info, member, servers};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zookeeper::{PORT, START, ZooKeepers, own_address, wait_for};
 
@@ -57,6 +58,26 @@ fn a_tree_below_a_root_that_others_own_is_found() {
         second.connected() || second.problem().is_some_and(|why| why.contains("not permitted"))
     });
     assert_eq!(second.problem(), None);
+}
+
+#[test]
+fn locks_that_cannot_be_taken_are_no_secret() {
+    let zookeepers = ZooKeepers::single();
+    let session = Arc::new(member(&zookeepers, 1001));
+    let eye = client(&session);
+    let locks = Locks::start(Arc::clone(&session), info(1001)).unwrap();
+    locks.acquire("BCS-K8S-00001");
+    let path = layout::child(layout::LOCKS, "BCS-K8S-00001");
+    wait_for("the lock", SOON, || eye.stat(&path).unwrap().is_some());
+    assert_eq!(locks.problem(), None);
+    eye.delete(&path, None).unwrap();
+    wait_for("it is taken again", SOON, || eye.stat(&path).unwrap().is_some());
+    locks.release("BCS-K8S-00001");
+    wait_for("it is given back", SOON, || eye.stat(&path).unwrap().is_none());
+    eye.delete(layout::LOCKS, None).unwrap();
+    wait_for("it is said", SOON, || locks.problem().is_some_and(|why| why.contains("/lock does not exist")));
+    eye.ensure(layout::LOCKS).unwrap();
+    wait_for("it is over", SOON, || locks.problem().is_none());
 }
 
 #[test]

@@ -33,6 +33,7 @@ struct Shared {
     session: Arc<Session>,
     info: ServerInfo,
     book: Mutex<Book>,
+    problem: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -50,15 +51,14 @@ impl Locks {
     pub fn start(session: Arc<Session>, info: ServerInfo) -> io::Result<Self> {
         let (wake, woken) = bounded(1);
         session.subscribe(layout::LOCKS, wake);
-        let shared = Arc::new(Shared { session, info, book: Mutex::default() });
+        let shared = Arc::new(Shared { session, info, book: Mutex::default(), problem: Mutex::default() });
         let seen = Arc::clone(&shared);
         let mut checked = None;
-        let looker = Looker::start("zk locks", woken, move || match seen.look(&mut checked) {
-            Ok(()) => CHECK,
-            Err(error) => {
-                log::debug!("locks: {error}");
-                RETRY
-            }
+        let looker = Looker::start("zk locks", woken, move || {
+            let failed = seen.look(&mut checked).err();
+            let pause = if failed.is_some() { RETRY } else { CHECK };
+            seen.note(failed);
+            pause
         })?;
         Ok(Self { shared, looker: Mutex::new(looker) })
     }
@@ -91,6 +91,11 @@ impl Locks {
         self.looker.lock().poke();
     }
 
+    /// What is wrong, in words: as long as it lasts, no lock is taken or given back.
+    pub fn problem(&self) -> Option<String> {
+        self.shared.problem.lock().clone()
+    }
+
     /// What is wrong with its threads, in words.
     pub fn trouble(&self) -> Option<String> {
         self.looker.lock().trouble()
@@ -106,6 +111,12 @@ impl Locks {
 }
 
 impl Shared {
+    /// How the last look ended. What the session tells itself is not repeated.
+    fn note(&self, failed: Option<CallError>) {
+        let failed = failed.filter(|error| !matches!(error, CallError::SessionOver | CallError::Lost(_)));
+        *self.problem.lock() = failed.map(|error| format!("locks: {error}"));
+    }
+
     /// Looks at all locks; at those that are held and stand only if `checked` is long ago, because
     /// every lock of the whole fleet wakes us when it comes or goes.
     fn look(&self, checked: &mut Option<Instant>) -> Result<(), CallError> {
