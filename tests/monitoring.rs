@@ -10,6 +10,7 @@ mod python;
 mod world;
 
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+use bcs_bkcmdb_synchronizer::sync::snapshot::Control;
 use prometheus::{Prometheus, promtool};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,8 @@ const ALERTS: &str = include_str!("../packaging/prometheus/alerts.yml");
 const DASHBOARD_FILE: &str = "packaging/grafana/bkcmdb-synchronizer.json";
 const DASHBOARD: &str = include_str!("../packaging/grafana/bkcmdb-synchronizer.json");
 
-/// The metrics of interface.md 4, each with its type and labels.
-const INTERFACE: [(&str, &str, &[&str]); 24] = [
+/// The metrics of interface.md 4, and `paused`, each with its type and labels.
+const INTERFACE: [(&str, &str, &[&str]); 25] = [
     ("build_info", "gauge", &["version"]),
     ("is_master", "gauge", &[]),
     ("coordination_up", "gauge", &[]),
@@ -48,6 +49,7 @@ const INTERFACE: [(&str, &str, &[&str]); 24] = [
     ("writes_refused_by_fence_total", "counter", &[]),
     ("watch_missed_total", "counter", &["cluster"]),
     ("held_back_deletes", "gauge", &["cluster"]),
+    ("paused", "gauge", &["cluster"]),
 ];
 /// Those of which an instance that is alone and reads a file has no sample.
 const WITHOUT_SAMPLES: [&str; 1] = ["paas_requests_total"];
@@ -152,6 +154,17 @@ fn every_metric_of_the_interface_is_there_with_its_type_and_labels() {
     // And the README has this table of them.
     let table = table(&scrape, &types);
     assert!(include_str!("../README.md").contains(&table), "the README lacks this table:\n{table}");
+}
+
+#[test]
+fn a_paused_cluster_is_told_from_one_that_stalls() {
+    let world = at_work();
+    let sample = |value: u8| format!("bkcmdb_sync_paused{{cluster=\"{CLUSTER}\"}} {value}");
+    for (control, value) in [(Control::Pause, 1), (Control::Resume, 0)] {
+        world.control(control);
+        let scrape = scrape(metric_addr(&world));
+        assert!(scrape.contains(&sample(value)), "{control:?}");
+    }
 }
 
 /// The metrics of ours, as the README has to show them.

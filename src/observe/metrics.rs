@@ -18,7 +18,7 @@ use super::process::ProcessCollector;
 use crate::front::{Body, Counters, Front, Limits, Request, Response};
 use crate::http::{BUCKETS, OperationStats, Outcome, StatsSnapshot};
 use crate::sync::numbers::{BOUNDS, ClusterNumbers, HistogramSnapshot, MetricsSource, Numbers};
-use crate::sync::snapshot::{ClusterStatus, Status, StatusSource};
+use crate::sync::snapshot::{ClusterState, ClusterStatus, Status, StatusSource};
 
 /// The metric port at work; stops when dropped.
 pub struct MetricsServer {
@@ -172,7 +172,7 @@ impl Metric {
     }
 }
 
-const METRICS: [Metric; 25] = [
+const METRICS: [Metric; 26] = [
     metric("build", "The version at work", Kind::Info, |view| {
         vec![(vec![("version", escape(view.status.version))], Value::Info)]
     }),
@@ -227,6 +227,9 @@ const METRICS: [Metric; 25] = [
     }),
     metric("held_back_deletes", "Deletes the guard holds back", Kind::Gauge, |view| {
         statuses(view, |cluster| Value::Gauge(cluster.full_sync.held_back_deletes as f64))
+    }),
+    metric("paused", "Whether an operator paused the cluster", Kind::Gauge, |view| {
+        statuses(view, |cluster| flag(cluster.state == ClusterState::Paused))
     }),
     metric("cmdb_requests", "Requests to the CMDB", Kind::Counter, |view| requests(&view.numbers.cmdb)),
     metric("cmdb_request_duration_seconds", "Time of requests to the CMDB", Kind::Histogram, |view| {
