@@ -13,7 +13,7 @@ mod zookeeper;
 
 use bcs_bkcmdb_synchronizer::config::Secret;
 use bcs_bkcmdb_synchronizer::coordination::layout::{self, ServerInfo};
-use bcs_bkcmdb_synchronizer::coordination::{CallError, Locks, Role, Servers, Session, election};
+use bcs_bkcmdb_synchronizer::coordination::{CallError, Lock, Locks, Role, Servers, Session, election};
 use crossbeam::channel::bounded;
 use partition::Network;
 use sessions::{TIMEOUT, client, info, member, servers};
@@ -78,6 +78,27 @@ fn locks_that_cannot_be_taken_are_no_secret() {
     wait_for("it is said", SOON, || locks.problem().is_some_and(|why| why.contains("/lock does not exist")));
     eye.ensure(layout::LOCKS).unwrap();
     wait_for("it is over", SOON, || locks.problem().is_none());
+}
+
+#[test]
+fn a_lock_that_went_with_its_parent_permits_nothing() {
+    let zookeepers = ZooKeepers::single();
+    let session = Arc::new(member(&zookeepers, 1001));
+    let eye = client(&session);
+    let locks = Locks::start(Arc::clone(&session), info(1001)).unwrap();
+    let path = layout::child(layout::LOCKS, "BCS-K8S-00001");
+    let held = || match locks.acquire("BCS-K8S-00001") {
+        Lock::Held(fence) => Some(fence),
+        Lock::Pending { .. } => None,
+    };
+    wait_for("permission", SOON, || held().is_some_and(|fence| fence.permit().is_ok()));
+    wait_for("both are gone", SOON, || {
+        let _ = eye.delete(&path, None);
+        eye.delete(layout::LOCKS, None).is_ok()
+    });
+    wait_for("no permission", SOON, || held().is_some_and(|fence| fence.permit().is_err()));
+    eye.ensure(layout::LOCKS).unwrap();
+    wait_for("permission again", SOON, || held().is_some_and(|fence| fence.permit().is_ok()));
 }
 
 #[test]

@@ -131,7 +131,16 @@ impl Shared {
         // Asked after that: what is given back from here on is left to the next look, which finds a
         // node that this one may still create.
         let wanted = self.wanted();
-        let standing: BTreeSet<String> = client.children(layout::LOCKS, true)?.into_iter().collect();
+        let standing: BTreeSet<String> = match client.children(layout::LOCKS, true) {
+            Ok(names) => names.into_iter().collect(),
+            Err(error) => {
+                if matches!(error, CallError::NoNode(_)) {
+                    // No lock stands where its parent does not, and whoever makes it anew is free to take any.
+                    wanted.iter().for_each(|(_, fence)| fence.lower(None));
+                }
+                return Err(error);
+            }
+        };
         for (id, fence) in wanted {
             if fence.held().is_some() && !standing.contains(&id) {
                 log::warn!("cluster={id} the lock was removed by somebody else");
