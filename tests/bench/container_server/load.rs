@@ -10,6 +10,12 @@ const CLUSTER: usize = 20_000;
 const HOST: usize = 25;
 /// Pods of a workload.
 const WORKLOAD: usize = 10;
+/// Pods, spread over all that are loaded, that share one host and one workload: more than a page.
+const CROWD: usize = 600;
+/// Number of that host and of that workload; no other has it.
+const CROWDED: usize = 999_999;
+/// Fewer would not make a page for each module.
+const LEAST: usize = 20_000;
 /// Modules beside the default one.
 const MODULES: usize = 20;
 /// Where every second pod is, as it is where nobody annotates pods.
@@ -25,7 +31,7 @@ pub struct Load {
 
 impl Load {
     pub fn new(pods: usize) -> Self {
-        assert!(pods >= 10 * PODS_PER_CALL, "at least {} pods, please", 10 * PODS_PER_CALL);
+        assert!(pods >= LEAST, "at least {LEAST} pods, please");
         Self { pods }
     }
 
@@ -68,9 +74,9 @@ impl Load {
             ("the module half the pods are in", |_, _| all([equal("bk_module_id", json!(DEFAULT_MODULE))])),
             ("set, of 21 modules", |_, _| json!({"bk_set_ids": [10]})),
             ("nothing but the business", |_, _| json!({})),
-            ("host IP", |load, n| all([equal("bk_host_innerip", json!(address(load.some(n) / HOST)))])),
-            ("workload", |load, n| {
-                let name = equal("bk_pod_workloadname", json!(workload(load.some(n))));
+            ("host IP", |_, _| all([equal("bk_host_innerip", json!(address(CROWDED)))])),
+            ("workload", |_, _| {
+                let name = equal("bk_pod_workloadname", json!(workload(CROWDED)));
                 all([name, equal("bk_pod_workloadtype", json!("Deployment"))])
             }),
         ]
@@ -88,9 +94,13 @@ impl Load {
 
     /// About 1.2 KB, as records of real pods are.
     fn pod(&self, n: usize) -> String {
-        let (name, workload) = (format!("{}-6d4b75cb6d-{n:07}", workload(n)), workload(n));
+        let step = self.pods / CROWD;
+        let crowded = n.is_multiple_of(step) && n / step < CROWD;
+        let (host, workload) =
+            if crowded { (CROWDED, workload(CROWDED)) } else { (n / HOST, workload(n / WORKLOAD)) };
+        let name = format!("{workload}-6d4b75cb6d-{n:07}");
         json!({
-            "bk_module_id": module(n), "bk_cloud_id": 0, "bk_host_innerip": address(n / HOST),
+            "bk_module_id": module(n), "bk_cloud_id": 0, "bk_host_innerip": address(host),
             "bk_pod_name": name, "bk_pod_namespace": namespace(n), "bk_pod_cluster": cluster(n),
             "bk_pod_clustertype": "k8s", "bk_pod_uuid": uuid(n), "bk_pod_workloadtype": "Deployment",
             "bk_pod_workloadname": workload,
@@ -125,8 +135,8 @@ fn namespace(n: usize) -> String {
     format!("team-{}", n / WORKLOAD % 100)
 }
 
-fn workload(n: usize) -> String {
-    format!("service-{:06}", n / WORKLOAD)
+fn workload(workload: usize) -> String {
+    format!("service-{workload:06}")
 }
 
 fn module(n: usize) -> usize {

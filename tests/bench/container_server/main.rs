@@ -161,6 +161,7 @@ fn pages(caller: &Caller, load: &Load, database: &Path, table: &mut Table) {
         let wanted = Wanted::Milliseconds(20);
         cached();
         let count = read_pages(caller, load, (what, rule), wanted, |_| 0, table);
+        assert!(count >= PAGE, "no page of {PAGE} by {what}: there are {count}");
         if count > PAGE {
             cached();
             let any = |page: usize| page as u64 * 7_919 * PAGE % (count - PAGE);
