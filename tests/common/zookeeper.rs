@@ -141,6 +141,14 @@ impl Server {
     /// Stops the process without ending it: it accepts connections and never answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
+        // On a busy machine its threads go on for a moment after `kill` has ended.
+        let tasks = format!("/proc/{}/task", self.child.as_ref().unwrap().id());
+        let stopped = |task: fs::DirEntry| {
+            // One that has ended meanwhile runs no more either.
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            status.is_empty() || status.contains("State:\tT")
+        };
+        wait_for("every thread is stopped", START, || fs::read_dir(&tasks).unwrap().flatten().all(stopped));
     }
 
     /// Lets a frozen process go on.
