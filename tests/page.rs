@@ -352,7 +352,8 @@ fn thousand() -> Arc<Fake> {
     let worker = |instance: &str, alive: bool, version: &str, clusters: &[&str]| json!({"instance": instance, "alive": alive, "version": version, "clusters": clusters});
     let workers = [
         worker("127.0.0.1:8080", true, "1.2.3", &ids),
-        worker("10.0.0.2:8080", false, "", &["BCS-K8S-70000"]),
+        worker("10.0.0.2:8080", false, "", &["BCS-K8S-70000", "a\"/b?"]),
+        worker("a@b/<img src=x onerror=alert(1)>", true, "1.2.3", &["elsewhere"]),
     ];
     let assignment = json!({"master": "127.0.0.1:8080", "workers": workers, "unassigned": ["BCS-K8S-80000"],
         "left": ["BCS-K8S-90000"]});
@@ -433,7 +434,7 @@ fn the_instances_show_who_holds_what_and_who_is_gone() {
     let source = thousand();
     let (_server, address) = serve(&source, None);
     let browser = open("en", &address);
-    browser.wait("both instances", "document.querySelectorAll('#instances tbody tr').length === 2");
+    browser.wait("the instances", "document.querySelectorAll('#instances tbody tr').length === 3");
     let text = browser.text("#instances");
     for words in
         ["127.0.0.1:8080 (this one)", "master", "1,000 clusters", "10.0.0.2:8080", "gone", "BCS-K8S-70000"]
@@ -453,6 +454,15 @@ fn the_instances_show_who_holds_what_and_who_is_gone() {
         "its place",
         "document.querySelector('#cluster-problems').innerText.includes('10.0.0.2:8080 has it')",
     );
+    let link = "return document.querySelector('#cluster-problems a')?.href";
+    assert_eq!(browser.run(link), "http://10.0.0.2:8080/#/clusters/BCS-K8S-70000");
+    // What is no address is text, and the name in a link is escaped.
+    browser.run("location.hash = '#/clusters/elsewhere'");
+    browser.wait("its text", "document.querySelector('#cluster-problems').innerText.includes('onerror')");
+    assert_eq!((browser.count("#cluster-problems a"), browser.count("main img")), (0, 0));
+    browser.run("location.hash = '#/clusters/a%22%2Fb%3F'");
+    browser.wait("its place", "document.querySelector('#cluster-problems a')");
+    assert_eq!(browser.run(link), "http://10.0.0.2:8080/#/clusters/a%22%2Fb%3F");
     quiet(&browser);
 }
 

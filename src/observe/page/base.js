@@ -85,7 +85,11 @@ const say = (text) => setText(byId("said"), text);
 /** A moment in the reader's own time zone. */
 const clockTime = (time) => new Date(time).toLocaleString(language === "zh" ? "zh-CN" : "en-GB", { dateStyle: "short", timeStyle: "medium" });
 
-const clusterLink = (id) => el("a", { href: "#/clusters/" + encodeURIComponent(id) }, id);
+const clusterHash = (id) => "#/clusters/" + encodeURIComponent(id);
+const clusterLink = (id) => el("a", { href: clusterHash(id) }, id);
+/** The page of a cluster at another instance; its address stays text if it is none. */
+const linkAt = (instance, id) => /^[\w.:[\]-]+$/.test(instance)
+  ? el("a", { href: `${location.protocol}//${instance}/${clusterHash(id)}` }, instance) : instance;
 
 const COLOURS = {
   live: "good", syncing: "note", waiting: "warn", paused: "warn", degraded: "bad", suspended: "bad", stopping: "warn",

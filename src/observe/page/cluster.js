@@ -27,8 +27,10 @@ function clusterPage(id) {
 function updateCluster(id, cluster, history, { rejected, heldBack }, fleet) {
   if (!cluster) {
     const holder = fleet?.workers.find((worker) => worker.clusters.includes(id))?.instance;
-    show(byId("cluster-problems"), { holder }, () => el("p", { class: "problem" },
-      t("not_here", { id }) + " " + (holder ? t("held_by", { instance: holder }) : t("not_here_todo"))));
+    // The address is a link within its sentence, which is another one in each language.
+    const [before, after] = t("held_by", { instance: "\n" }).split("\n");
+    show(byId("cluster-problems"), { holder, id }, () => el("p", { class: "problem" }, t("not_here", { id }), " ",
+      holder ? [before, linkAt(holder, id), after] : t("not_here_todo")));
     for (const part of ["controls", "facts", "chart", "held", "rejected", "documents", "changes", "cluster-state"]) show(byId(part), null, () => null);
     return;
   }
