@@ -9,6 +9,7 @@ mod certificates;
 mod documented;
 mod world;
 
+use bcs_bkcmdb_synchronizer::front::Response;
 use bcs_bkcmdb_synchronizer::http::Method;
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use certificates::Authority;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use world::cmdb::Fault;
 use world::pods::{phase, pod, pod_with_uid, with};
 use world::{BIZ, CLUSTER, ClusterSetup, PATIENCE, World, wait_until};
@@ -450,6 +452,20 @@ fn purge_says_what_failed_and_goes_on_where_it_ended() {
     run(&world, &arguments).expect(1, &["error: CMDB answered -1", "0 of 3 records deleted", "run it again"]);
     run(&world, &arguments).expect(0, &["records deleted"]);
     assert!(world.cmdb.records(BIZ).unwrap().is_empty());
+}
+
+#[test]
+fn purge_ends_where_a_delete_finds_nothing_of_what_is_listed() {
+    let world = synced(3);
+    let nothing = json!({"result": true, "bk_error_code": 0, "bk_error_msg": "", "permission": null,
+        "data": {"deleted_count": 0}});
+    world.cmdb.set_witness(Arc::new(move |call, pass_on| match call.operation.as_str() {
+        "delete" => Response::json(200, &nothing),
+        _ => pass_on(),
+    }));
+    let arguments = ["purge", "--cluster", CLUSTER, "--biz", "2", "--yes"];
+    run(&world, &arguments).expect(1, &["lists 3 records of which a delete finds none", "0 of 3 records"]);
+    assert_eq!(world.cmdb.writes().iter().filter(|call| call.operation == "delete").count(), 3);
 }
 
 #[test]

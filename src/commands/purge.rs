@@ -120,7 +120,8 @@ fn confirmed(config: &Config, flags: &PurgeArgs, found: usize) -> io::Result<boo
     Ok(answer.trim().eq_ignore_ascii_case("yes"))
 }
 
-/// Deletes page by page until a listing from the start is empty.
+/// Deletes page by page until a listing from the start is empty; a listing none of whose records can be deleted is
+/// an error.
 fn delete_all(
     peers: &Peers,
     scope: &Scope<'_>,
@@ -129,17 +130,21 @@ fn delete_all(
     report: &mut Report,
     progress: &mut Progress,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut after = 0;
+    let (mut after, mut listed, mut deleted_before) = (0, 0, 0);
     loop {
         let mut records = Vec::new();
         let page = peers
             .cmdb
             .list_page(scope.biz, scope.cluster, after, &mut |stored| records.push(stored.record))?;
+        listed += page.records;
         for record in records {
             if interrupted.load(Relaxed) {
                 return Err("interrupted".into());
             }
-            report.deleted += peers.cmdb.delete(scope, &record.uuid)?;
+            match peers.cmdb.delete(scope, &record.uuid)? {
+                0 => continue,
+                deleted => report.deleted += deleted,
+            }
             journal.add(DeletedRecord {
                 time: now(),
                 cluster_id: scope.cluster.to_owned(),
@@ -152,9 +157,16 @@ fn delete_all(
         }
         match page.next {
             Some(next) => after = next,
-            None if after == 0 => return Ok(()),
-            // Records that came while pages behind them were read.
-            None => after = 0,
+            None if listed == 0 => return Ok(()),
+            None if report.deleted == deleted_before => {
+                return Err(format!(
+                    "the CMDB lists {} of which a delete finds none; its log may tell why",
+                    count(listed, "record")
+                )
+                .into());
+            }
+            // Once more: records that came while pages behind them were read.
+            None => (after, listed, deleted_before) = (0, 0, report.deleted),
         }
     }
 }
