@@ -126,7 +126,8 @@ impl Ledger {
         let version = pod.version;
         self.accept(slot, &pod);
         let resend = match source {
-            Source::Event => false,
+            // What a listing lacked and nobody read may be in doubt, and nobody on the way to see.
+            Source::Event => before.is_some_and(|(life, ..)| life == Life::Extra),
             // A page that repeats a document says nothing new.
             Source::Listing => !repeated,
             Source::Read => true,

@@ -377,3 +377,17 @@ fn a_successor_is_known_before_it_is_read() {
     let claim = Some(hint_of(&pod("b", 2, "S2")));
     assert_eq!(uuids(&ledger.event(queued(None, claim), NOW).orders), ["b"]);
 }
+
+#[test]
+fn an_event_about_a_pod_that_a_listing_lacked_is_handed_over_if_its_record_is_in_doubt() {
+    for (doubt, verdict) in [(true, Verdict::Write), (false, Verdict::Suppressed)] {
+        let mut ledger = recorded(1, "S1");
+        ledger.begin_full_sync();
+        ledger.learn("a", if doubt { Acked::Unknown } else { ledger.acked("a") });
+        ledger.end_stored();
+        // Held back: it is not read.
+        assert_eq!(uuids(&ledger.missing(NOW).recorded), ["a"]);
+        assert_eq!(see(&mut ledger, pod("a", 1, "S1"), Event), verdict);
+        assert_eq!(see(&mut ledger, pod("a", 1, "S1"), Event), Verdict::Suppressed);
+    }
+}
