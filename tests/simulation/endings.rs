@@ -65,6 +65,15 @@ impl Run {
 
     /// Rule 5: a further full sync, of an unchanged cluster, writes nothing.
     fn unchanged(&mut self) -> Result<(), Violation> {
+        let unknown = |pod: &ObservedPod| {
+            let uuid = &pod.record.uuid;
+            self.oracle.is_unheard_of(uuid, &self.core) || self.oracle.is_unread(uuid, &self.storage)
+        };
+        if self.storage.living().any(unknown) {
+            self.note(|_| "-- a full sync finds what nobody could know of".to_owned());
+            self.core.schedule.request(Cause::Requested, self.core.now);
+            self.settle()?;
+        }
         self.note(|_| "-- a full sync of an unchanged cluster".to_owned());
         let writes = self.cmdb.writes;
         self.core.schedule.request(Cause::Requested, self.core.now);
@@ -205,7 +214,7 @@ impl Run {
             return if shown(true) || unheard_of { Ok(()) } else { silent("cannot be recorded") };
         }
         let (wanted, held) = match (self.wanted(pod), held) {
-            (None, _) if !pod.scheduled || shown(true) => return Ok(()),
+            (None, _) if !pod.scheduled || shown(true) || unheard_of => return Ok(()),
             (None, _) => return silent("is refused"),
             // What stood in the way was removed by hand: as long as the refusal lasts nobody looks.
             (Some(_), None) if self.is_lossy() && shown(true) => return Ok(()),
