@@ -20,7 +20,7 @@ impl Api {
         let modules = match call.set_ids.is_empty() {
             true => (!call.module_ids.is_empty()).then_some(call.module_ids),
             false => {
-                let business = self.business(biz, caller)?;
+                let business = self.business(biz, caller, &[])?;
                 Some(business.map(|business| business.modules_of(&call.set_ids)).unwrap_or_default())
             }
         };
@@ -43,7 +43,7 @@ impl Api {
 
     /// The topology of a business as the CMDB gives it.
     pub(super) fn tree(&self, biz: i64, caller: &Caller) -> Result<Value, Fault> {
-        match self.business(biz, caller)? {
+        match self.business(biz, caller, &[])? {
             Some(business) => Ok(json!(business.tree())),
             None => Err(Fault::new(codes::NOT_FOUND, format!("there is no business {biz}"))),
         }
@@ -51,15 +51,20 @@ impl Api {
 
     /// Refuses a module the business does not have (1118401).
     pub(super) fn check_module(&self, biz: i64, caller: &Caller, module: i64) -> Result<(), Fault> {
-        match self.business(biz, caller)? {
+        match self.business(biz, caller, &[module])? {
             Some(business) if business.has_module(module) => Ok(()),
             _ => Err(Fault::new(codes::MODULE, no_module(module, biz))),
         }
     }
 
-    /// The business's sets and modules, if there is such a business.
-    pub(super) fn business(&self, biz: i64, caller: &Caller) -> Result<Option<Arc<Business>>, Fault> {
-        let answer = self.topology.business(biz, caller);
+    /// The business's sets and modules, if there is such a business; `modules` are to be looked for in it.
+    pub(super) fn business(
+        &self,
+        biz: i64,
+        caller: &Caller,
+        modules: &[i64],
+    ) -> Result<Option<Arc<Business>>, Fault> {
+        let answer = self.topology.business(biz, caller, modules);
         answer.map_err(|error| Fault::new(codes::MODULE_QUERY, error.to_string()))
     }
 

@@ -36,7 +36,9 @@ impl Api {
         body: &Value,
     ) -> Result<Value, Fault> {
         let pods = calls::pod_list(body)?;
-        let business = self.business(scope.biz, caller)?;
+        let module = |pod| Rules::module_id(calls::item(pod).ok()?).ok();
+        let modules: Vec<i64> = pods.iter().filter_map(module).collect();
+        let business = self.business(scope.biz, caller, &modules)?;
         let mut rows = Vec::with_capacity(pods.len());
         let mut origins = Vec::with_capacity(pods.len());
         let mut exceptions = Vec::new();

@@ -1,7 +1,8 @@
 //! The topology as the CMDB tells it (protocol.md 3), cached.
 //!
 //! One fetch per business at a time. Who comes while it runs goes on with what was known before;
-//! only who knows nothing waits. What is known outlives a CMDB that cannot be asked, which is left
+//! only who knows nothing waits, and for a moment who needs a module that is not known: it may have
+//! just been made, so the CMDB is asked before its minute is over. What is known outlives a CMDB that cannot be asked, which is left
 //! in peace for a few seconds then.
 
 use super::business::Node;
@@ -17,8 +18,11 @@ use std::time::{Duration, Instant};
 
 /// How long an answer is believed.
 const AGE: Duration = Duration::from_secs(60);
-/// How long the CMDB is not asked again about a business after it failed.
+/// How long the CMDB is not asked again about a business after it failed, nor for the sake of a module
+/// that is not known.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long who needs a module that is not known waits for who asks already.
+const WAIT: Duration = Duration::from_secs(1);
 /// Bound on one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer that are read at most.
@@ -56,9 +60,17 @@ struct Known {
     /// Why the last question brought nothing newer.
     failure: Option<String>,
     asked: Option<Instant>,
+    /// When the CMDB was last asked for the sake of a module.
+    sought: Option<Instant>,
 }
 
 impl Known {
+    /// Whether a known business is without one of those modules.
+    fn lacks(&self, modules: &[i64]) -> bool {
+        let lacks = |business: &Arc<Business>| !modules.iter().all(|id| business.has_module(*id));
+        self.business.as_ref().is_some_and(lacks)
+    }
+
     /// What was learned last; a failure takes no knowledge away. `None`: nobody has asked yet.
     fn answer(&self) -> Option<Result<Arc<Business>, String>> {
         let failure = || self.failure.clone().map(Err);
@@ -98,10 +110,16 @@ impl CmdbTopology {
         Ok(Self { base, http, slots: Mutex::default(), age: AGE, pause: PAUSE })
     }
 
-    /// A business: at most a minute old, or as old as it has to be while the CMDB cannot be asked.
-    pub fn business(&self, biz: i64, caller: &Caller) -> Result<Arc<Business>, TopologyError> {
+    /// A business: at most a minute old, or as old as it has to be while the CMDB cannot be asked. If it
+    /// is known without one of `modules`, the CMDB is asked again at once.
+    pub fn business(
+        &self,
+        biz: i64,
+        caller: &Caller,
+        modules: &[i64],
+    ) -> Result<Arc<Business>, TopologyError> {
         let slot = self.slot(biz, caller);
-        self.look(&slot, biz, caller).map_err(|reason| TopologyError::Cmdb { biz, reason })
+        self.look(&slot, biz, caller, modules).map_err(|reason| TopologyError::Cmdb { biz, reason })
     }
 
     /// Why something that is known could not be looked at again.
@@ -114,22 +132,30 @@ impl CmdbTopology {
         })
     }
 
-    fn look(&self, slot: &Slot, biz: i64, caller: &Caller) -> Result<Arc<Business>, String> {
-        if let Some(fresh) = self.fresh(slot) {
+    fn look(&self, slot: &Slot, biz: i64, caller: &Caller, modules: &[i64]) -> Result<Arc<Business>, String> {
+        if let Some(fresh) = self.fresh(slot, modules) {
             return fresh;
         }
-        let old = slot.known.lock().answer();
-        let _asking = match (slot.asking.try_lock(), old) {
+        let (old, lacks) = {
+            let known = slot.known.lock();
+            (known.answer(), known.lacks(modules))
+        };
+        let wait = if lacks { WAIT } else { Duration::ZERO };
+        let _asking = match (slot.asking.try_lock_for(wait), old) {
             (Some(asking), _) => asking,
             // A CMDB that hangs must not hold up more than the one who asks.
             (None, Some(old)) => return old,
             (None, None) => slot.asking.lock(),
         };
-        if let Some(fresh) = self.fresh(slot) {
+        if let Some(fresh) = self.fresh(slot, modules) {
             return fresh;
         }
         let fetched = self.fetch(biz, caller);
         let mut known = slot.known.lock();
+        if lacks {
+            // Whatever was answered: who asks for modules that do not exist does not drive the CMDB.
+            known.sought = Some(Instant::now());
+        }
         match fetched {
             Err(Failure::Caller(reason)) => return Err(reason),
             Err(Failure::Cmdb(reason)) => {
@@ -150,9 +176,14 @@ impl CmdbTopology {
     }
 
     /// What needs no question now.
-    fn fresh(&self, slot: &Slot) -> Option<Result<Arc<Business>, String>> {
+    fn fresh(&self, slot: &Slot, modules: &[i64]) -> Option<Result<Arc<Business>, String>> {
         let known = slot.known.lock();
-        let lasts = if known.failure.is_some() { self.pause } else { self.age };
+        let sought = || known.sought.is_some_and(|at| at.elapsed() < self.pause);
+        let lasts = match known.failure.is_some() {
+            true => self.pause,
+            false if known.lacks(modules) && !sought() => Duration::ZERO,
+            false => self.age,
+        };
         known.asked.filter(|at| at.elapsed() < lasts).and_then(|_| known.answer())
     }
 
@@ -251,7 +282,7 @@ mod tests {
 
         fn has_module_41(&self, biz: i64) -> Result<bool, String> {
             let caller = Caller { user: "bcs".to_owned(), account: "0".to_owned() };
-            let business = self.topology.business(biz, &caller).map_err(|error| error.to_string());
+            let business = self.topology.business(biz, &caller, &[41]).map_err(|error| error.to_string());
             business.map(|business| business.has_module(41))
         }
 
@@ -299,6 +330,32 @@ mod tests {
             assert!(cmdb.has_module_41(2).is_err());
         }
         assert_eq!(cmdb.questions(), 1);
+    }
+
+    const WITHOUT: &str = r#"{"result":true,"data":[{"bk_obj_id":"biz","bk_inst_id":2}]}"#;
+
+    #[test]
+    fn a_module_that_was_just_made_is_found_at_once() {
+        let cmdb = cmdb(PATIENCE, PATIENCE);
+        cmdb.answer(WITHOUT);
+        assert_eq!(cmdb.has_module_41(2), Ok(false));
+        cmdb.answer(TREE);
+        assert_eq!((cmdb.has_module_41(2), cmdb.has_module_41(2)), (Ok(true), Ok(true)));
+        assert_eq!(cmdb.questions(), 2);
+    }
+
+    #[test]
+    fn a_module_that_does_not_exist_is_not_asked_for_again_and_again() {
+        for second in [WITHOUT, "<html>", r#"{"result":false,"bk_error_code":9900403}"#] {
+            let cmdb = cmdb(PATIENCE, PATIENCE);
+            cmdb.answer(WITHOUT);
+            cmdb.answer(second);
+            let _ = (cmdb.has_module_41(2), cmdb.has_module_41(2));
+            for _ in 0..3 {
+                assert_eq!(cmdb.has_module_41(2), Ok(false), "{second}");
+            }
+            assert_eq!(cmdb.questions(), 2, "{second}");
+        }
     }
 
     #[test]

@@ -65,11 +65,16 @@ impl Topology {
         })
     }
 
-    /// A business, or `None` if there is no such one.
-    pub fn business(&self, biz: i64, caller: &Caller) -> Result<Option<Arc<Business>>, TopologyError> {
+    /// A business, or `None` if there is no such one. `modules` are those that are to be looked for in it.
+    pub fn business(
+        &self,
+        biz: i64,
+        caller: &Caller,
+        modules: &[i64],
+    ) -> Result<Option<Arc<Business>>, TopologyError> {
         match self {
             Self::File(file) => Ok(file.business(biz)),
-            Self::Cmdb(cmdb) => cmdb.business(biz, caller).map(Some),
+            Self::Cmdb(cmdb) => cmdb.business(biz, caller, modules).map(Some),
         }
     }
 
