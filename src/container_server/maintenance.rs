@@ -148,7 +148,7 @@ mod tests {
         let target = directory.path().join("copy.db");
         backup(&path, &target).unwrap();
         assert_eq!(check(&target).unwrap(), check(&path).unwrap());
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 4, "two files, and two of the log");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 5, "two, a lock and two logs");
         assert!(Store::open(&target, Times::default()).is_ok());
         assert!(backup(&path, &target).unwrap_err().to_string().contains("choose another"));
     }

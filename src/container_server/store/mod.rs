@@ -26,6 +26,9 @@ use feed::Feed;
 use keeper::Keeper;
 use reader::Readers;
 use record::Draft;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::File;
 use std::io::Write as Output;
 use std::path::Path;
 use std::sync::Arc;
@@ -67,6 +70,17 @@ pub enum StoreError {
         version: i64,
         /// Version of this program.
         known: usize,
+    },
+    /// Two servers would each know only of their own changes.
+    #[error("another container server works with it: stop that one, or give this one a database of its own")]
+    InUse,
+    /// The file that keeps a second server away cannot be had.
+    #[error("lock file {path}: {source}")]
+    Lock {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
     },
     /// A thread could not be started.
     #[error("cannot start the writer thread: {0}")]
@@ -115,6 +129,8 @@ pub struct Store {
     lookers: Readers,
     feed: Arc<Feed>,
     tally: Arc<Tally>,
+    /// Closed last.
+    _lock: File,
 }
 
 /// Numbers for the metrics.
@@ -133,6 +149,7 @@ pub struct Statistics {
 impl Store {
     /// Opens or creates the database at `path`.
     pub fn open(path: &Path, times: Times) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
         let connection = schema::open_writer(path)?;
         let readers = Readers::open(path, READERS, PATIENT, times.query)?;
         let lookers = Readers::open(path, LOOKERS, usize::MAX, times.query)?;
@@ -151,7 +168,7 @@ impl Store {
         let writer = std::thread::Builder::new()
             .name("store writer".to_owned())
             .spawn(move || writer.run(&waiting))?;
-        Ok(Self { jobs: Some(jobs), writer: Some(writer), readers, lookers, feed, tally })
+        Ok(Self { jobs: Some(jobs), writer: Some(writer), readers, lookers, feed, tally, _lock: lock })
     }
 
     /// Creates records; each has its own outcome: its instance id, or 1199014 when it violates a
@@ -271,6 +288,21 @@ impl Drop for Store {
             // A panic of the writer has been printed, and its callers were told.
             let _ = writer.join();
         }
+    }
+}
+
+/// Keeps a second server away from the database. The file stays; the lock goes with whoever holds it, killed ones
+/// too. It is not the database itself: to close that would end the locks SQLite has on it.
+fn lock(database: &Path) -> Result<File, StoreError> {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-server");
+    let failed = |source| StoreError::Lock { path: path.display().to_string(), source };
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse),
+        Err(error) => Err(failed(error.into())),
     }
 }
 

@@ -316,14 +316,15 @@ fn a_database_that_goes_wrong_shows_in_the_check() {
 }
 
 #[test]
-fn a_stop_leaves_one_file() {
+fn a_stop_leaves_the_database_and_its_lock() {
     let (directory, store) = open(LONG);
     store.create(&scope(), None, vec![row("a")]).unwrap()[0].clone().unwrap();
     store.check().unwrap();
     drop(store);
-    let files: Vec<_> =
+    let mut files: Vec<_> =
         std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(files, ["a.db"]);
+    files.sort();
+    assert_eq!(files, ["a.db", "a.db-server"]);
 }
 
 #[test]
@@ -357,4 +358,17 @@ fn the_log_stays_bounded_under_steady_writes() {
     }
     let log = std::fs::metadata(directory.path().join("a.db-wal")).unwrap().len();
     assert!(log < 120_000_000, "{log} bytes");
+}
+
+#[test]
+fn a_database_has_one_server_and_what_a_killed_one_leaves_stops_no_other() {
+    let (directory, store) = open(LONG);
+    let path = directory.path().join("a.db");
+    let times = Times::default();
+    assert!(Store::open(&path, times).err().unwrap().to_string().contains("another container server"));
+    assert!(inspect(&path).unwrap().damage.is_empty());
+    copy(&path, &directory.path().join("b.db")).unwrap();
+    drop(store);
+    assert!(directory.path().join("a.db-server").exists());
+    drop(Store::open(&path, times).unwrap());
 }
