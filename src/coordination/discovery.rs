@@ -8,7 +8,7 @@ use super::client::CallError;
 use super::layout::{self, ServerInfo};
 use super::link::Servers;
 use super::looker::Looker;
-use super::session::{Role, Session};
+use super::session::{DISCOVERY, Role, Session};
 use crossbeam::channel::bounded;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -52,7 +52,7 @@ impl Discovery {
                 CHECK
             }
             Err(error) => {
-                *seen.problem.lock() = Some(format!("discovery of bcs-storage: {error}"));
+                *seen.problem.lock() = Some(format!("{DISCOVERY}{error}"));
                 RETRY
             }
         })?;
@@ -64,9 +64,10 @@ impl Discovery {
         Arc::clone(&self.known.urls.lock())
     }
 
-    /// What is wrong, in words.
+    /// What is wrong, in words, and that it is wrong here: the session of coordination may say the same.
     pub fn problem(&self) -> Option<String> {
-        self.session.problem().or_else(|| self.known.problem.lock().clone())
+        let session = self.session.problem().map(|problem| format!("{DISCOVERY}{problem}"));
+        session.or_else(|| self.known.problem.lock().clone())
     }
 
     /// What is wrong with its threads, in words.
@@ -132,4 +133,19 @@ fn look(session: &Session, left_out: &mut BTreeSet<String>) -> Result<Option<Vec
     }
     *left_out = nameless;
     Ok(Some(urls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn a_problem_of_its_session_says_whose_it_is() {
+        let hosts = vec!["127.0.0.1:1".to_owned()];
+        let (user, password, session_timeout) = (String::new(), Secret::new(""), Duration::from_secs(1));
+        let discovery = Discovery::start(Servers { hosts, user, password, session_timeout }).unwrap();
+        let problem = discovery.problem().unwrap();
+        assert!(problem.starts_with("discovery of bcs-storage: "), "{problem}");
+    }
 }

@@ -43,6 +43,9 @@ pub enum Role {
     Guest(ServerInfo),
 }
 
+/// What the lines and problems of discovery begin with.
+pub(super) const DISCOVERY: &str = "discovery of bcs-storage: ";
+
 impl Role {
     /// Where it registers, and as what.
     fn registration(&self) -> Option<(&'static str, &ServerInfo)> {
@@ -55,7 +58,7 @@ impl Role {
 
     /// What its lines in the log begin with: a process may have two sessions, with different servers.
     fn prefix(&self) -> &'static str {
-        if matches!(self, Self::Reader) { "discovery of bcs-storage: " } else { "" }
+        if matches!(self, Self::Reader) { DISCOVERY } else { "" }
     }
 }
 
