@@ -445,6 +445,20 @@ fn purge_asks_and_takes_nothing_but_yes_for_an_answer() {
 }
 
 #[test]
+fn purge_says_that_no_journal_is_kept_unless_one_is() {
+    let world = synced(1);
+    let purge = ["purge", "--cluster", CLUSTER, "--biz", "2"];
+    let line = "no journal of these deletes is kept; --delete_journal DIRECTORY keeps one";
+    run(&world, &purge).expect(1, &[line]);
+    let directory = tempfile::tempdir().unwrap();
+    let journal = ["--yes", "--delete_journal", directory.path().to_str().unwrap()];
+    let kept = run(&world, &[&purge[..], &journal].concat()).expect(0, &["1 record deleted"]);
+    assert!(!kept.all().contains("no journal"), "{}", kept.all());
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+    run(&world, &[&purge[..], &["--yes"]].concat()).expect(0, &["there was no record"]);
+}
+
+#[test]
 fn purge_says_what_failed_and_goes_on_where_it_ended() {
     let world = synced(3);
     let arguments = ["purge", "--cluster", CLUSTER, "--biz", "2", "--yes"];

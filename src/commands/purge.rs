@@ -78,6 +78,9 @@ fn purge_cluster(
     if policy == SyncPolicy::DryRun {
         return Ok(true);
     }
+    if report.found > 0 && config.delete_journal.is_none() {
+        eprintln!("no journal of these deletes is kept; --delete_journal DIRECTORY keeps one");
+    }
     if report.found > 0 && !flags.yes && !confirmed(config, flags, report.found)? {
         return Ok(false);
     }
