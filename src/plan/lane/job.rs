@@ -118,6 +118,8 @@ impl Job {
                     // All but the host it keeps: how the whole looks depends on the record.
                     Some(self.point_read(uuid))
                 }
+                // Somebody else made the record as it is wanted: seeing that lifts the refusal.
+                FieldSet::EMPTY if ledger.is_refused(&uuid) => Some(Step::ReadBack { uuid }),
                 FieldSet::EMPTY => {
                     self.give_up_write();
                     None

@@ -206,6 +206,26 @@ fn a_refused_record_is_left_alone_for_an_hour_or_until_it_changes() {
 }
 
 #[test]
+fn a_refused_record_that_somebody_else_makes_as_wanted_is_refused_no_more() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    desk.sees(pod("a", 2, "S2"), Source::Event);
+    desk.expect("update a: bk_pod_status");
+    desk.updated("a", &[Field::Status], Err(refused(1_199_010, None)));
+    desk.expect("idle");
+    desk.now += SECOND * 3601;
+    desk.ledger.begin_full_sync();
+    let (_, on_its_way) = desk.gate(pod("a", 2, "S2"), Source::Listing);
+    desk.ledger.begin_full_sync();
+    desk.ledger.stored(&pod("a", 2, "S2").record);
+    desk.takes(on_its_way);
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 2, "S2")));
+    desk.expect("idle");
+    assert!(desk.ledger.troubles().is_empty());
+}
+
+#[test]
 fn an_unknown_module_is_looked_up_once_and_then_refused() {
     let mut desk = Desk::new();
     desk.sees(pod("a", 1, "S1"), Source::Event);
