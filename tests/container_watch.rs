@@ -183,6 +183,26 @@ fn metrics_count_calls_by_outcome() {
     assert!(page.lines().any(|line| line.starts_with("process_resident_memory_bytes ")), "{page}");
 }
 
+#[test]
+fn metrics_count_what_the_ports_take_and_refuse() {
+    let server = Server::start(json!({"body_limit": 1024}));
+    let long = vec![b'x'; 1025];
+    let (status, _) =
+        server.caller.raw(Method::Post, "/api/v3/create/container/bk_biz_id/2/pod", &long).unwrap();
+    assert_eq!(status, 413);
+    let page = metrics(&server);
+    for line in [
+        "bkcmdb_container_port_accepted_total{port=\"container\"} 1",
+        "bkcmdb_container_port_refused_total{port=\"container\",reason=\"too_large\"} 1",
+        "bkcmdb_container_port_refused_total{port=\"container\",reason=\"full\"} 0",
+        "bkcmdb_container_port_refused_total{port=\"metrics\",reason=\"bad_request\"} 0",
+        "bkcmdb_container_port_panics_total{port=\"container\"} 0",
+        "bkcmdb_container_port_connections{port=\"metrics\"} 1.0",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+    }
+}
+
 fn metrics(server: &Server) -> String {
     let (status, page) = server.metrics.raw(Method::Get, "/metrics", b"").unwrap();
     assert_eq!(status, 200);

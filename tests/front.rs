@@ -20,7 +20,7 @@ fn a_length_that_would_kill_the_inner_server_is_refused_and_service_goes_on() {
     assert_eq!(status, 413);
     assert!(body.contains("100000 bytes"), "{body}");
     is_healthy(&front);
-    assert_eq!(front.counters().bad_requests, 1);
+    assert_eq!(front.counters().too_large, 1);
 }
 
 #[test]

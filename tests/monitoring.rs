@@ -23,8 +23,8 @@ const ALERTS: &str = include_str!("../packaging/prometheus/alerts.yml");
 const DASHBOARD_FILE: &str = "packaging/grafana/bkcmdb-synchronizer.json";
 const DASHBOARD: &str = include_str!("../packaging/grafana/bkcmdb-synchronizer.json");
 
-/// The metrics of interface.md 4, and `paused`, each with its type and labels.
-const INTERFACE: [(&str, &str, &[&str]); 25] = [
+/// The metrics of interface.md 4, `paused`, and those of the ports, each with its type and labels.
+const INTERFACE: [(&str, &str, &[&str]); 29] = [
     ("build_info", "gauge", &["version"]),
     ("is_master", "gauge", &[]),
     ("coordination_up", "gauge", &[]),
@@ -50,6 +50,10 @@ const INTERFACE: [(&str, &str, &[&str]); 25] = [
     ("watch_missed_total", "counter", &["cluster"]),
     ("held_back_deletes", "gauge", &["cluster"]),
     ("paused", "gauge", &["cluster"]),
+    ("port_connections", "gauge", &["port"]),
+    ("port_accepted_total", "counter", &["port"]),
+    ("port_refused_total", "counter", &["port", "reason"]),
+    ("port_panics_total", "counter", &["port"]),
 ];
 /// Those of which an instance that is alone and reads a file has no sample.
 const WITHOUT_SAMPLES: [&str; 1] = ["paas_requests_total"];
@@ -131,7 +135,16 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     check_lint(&scrape(metric_addr(&world)));
     let server = container::Server::start(json!({}));
     server.caller.create(2, &container::pod("web-0"));
-    check_lint(&scrape(server.server.as_ref().unwrap().metric_addr()));
+    let scrape = scrape(server.server.as_ref().unwrap().metric_addr());
+    check_lint(&scrape);
+    // And the handbook has each of them.
+    let handbook = include_str!("../src/container_server/README.md");
+    let ours: Vec<_> =
+        types(&scrape).into_keys().filter(|name| name.starts_with("bkcmdb_container_")).collect();
+    assert!(ours.len() >= 11, "{ours:?}");
+    for name in ours {
+        assert!(handbook.contains(&format!("`{name}")), "{name} is not in the handbook");
+    }
 }
 
 #[test]

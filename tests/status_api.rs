@@ -218,7 +218,7 @@ fn the_page_is_one_document_under_a_strict_policy_and_shows_no_state_by_itself()
 
 #[test]
 fn the_metric_port_speaks_the_names_of_the_interface() {
-    let server = MetricsServer::start(listener(), fake(true), fake(true)).unwrap();
+    let server = MetricsServer::start(listener(), fake(true), fake(true), Vec::new()).unwrap();
     let answer = ask(server.addr(), "GET /metrics", "");
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
@@ -252,6 +252,8 @@ fn the_metric_port_speaks_the_names_of_the_interface() {
         "# TYPE bkcmdb_sync_paas_requests_total counter",
         "bkcmdb_sync_zookeeper_sessions_total 0",
         "bkcmdb_sync_writes_refused_by_fence_total 0",
+        "bkcmdb_sync_port_connections{port=\"metrics\"} 1.0",
+        "bkcmdb_sync_port_refused_total{port=\"metrics\",reason=\"timeout\"} 0",
     ] {
         assert!(answer.body.lines().any(|found| found == line), "{line} is missing in\n{}", answer.body);
     }

@@ -2,7 +2,6 @@
 
 use super::codes;
 use super::store::Store;
-use crate::observe::ProcessCollector;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -16,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Prefix of every name.
-const PREFIX: &str = "bkcmdb_container";
+pub const PREFIX: &str = "bkcmdb_container";
 /// Upper bounds of the latency buckets, seconds: from a cached read to a slow disk.
 const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
@@ -54,7 +53,6 @@ impl Metrics {
         let durations = self.durations.clone();
         registry.register("request_duration_seconds", "Time from request to answer", durations);
         registry.register_collector(Box::new(StoreCollector(store)));
-        all.register_collector(Box::new(ProcessCollector));
         all
     }
 }

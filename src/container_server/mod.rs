@@ -33,7 +33,7 @@ use crate::observe::MetricsServer;
 use crate::supervised::{self, Supervised};
 use answer::Answers;
 use api::Api;
-use metrics::Metrics;
+use metrics::{Metrics, PREFIX};
 use renewal::Renewal;
 use rules::Rules;
 use signal_hook::consts::SIGHUP;
@@ -135,7 +135,8 @@ impl ContainerServer {
         let api = Arc::new(api);
         let renewal = || Renewal::start(config.server_tls.clone(), files, api.clone());
         let renewal = with_tls.then(renewal).transpose().map_err(port("port"))?;
-        let metrics = MetricsServer::serve(metric_listener, registry).map_err(port("metric_port"))?;
+        let metrics = MetricsServer::serve(metric_listener, registry, PREFIX, vec![api.meter()])
+            .map_err(port("metric_port"))?;
         Ok(Self { _renewal: renewal, api, metrics, store })
     }
 

@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use super::directory::{PrivateDirectory, random_token};
 use super::head::{Head, INTERNAL};
 use super::listener::Peers;
 use super::stream::{StreamWriter, stream_head};
+use super::tally::Tally;
 use super::{Body, Handler, Request, Response, StreamBody};
 
 /// Threads that call the handler. Handlers wait for databases and disks, not for clients.
@@ -48,20 +49,20 @@ struct Shared {
     handler: Arc<dyn Handler>,
     token: String,
     peers: Arc<Peers>,
-    panics: AtomicU64,
+    tally: Arc<Tally>,
 }
 
 impl Backend {
     /// Makes the directory and the first server.
-    pub fn start(name: &str, handler: Arc<dyn Handler>, peers: Arc<Peers>) -> io::Result<Self> {
+    pub fn start(
+        name: &str,
+        handler: Arc<dyn Handler>,
+        peers: Arc<Peers>,
+        tally: Arc<Tally>,
+    ) -> io::Result<Self> {
         let directory = PrivateDirectory::create()?;
-        let shared = Arc::new(Shared {
-            name: name.to_owned(),
-            handler,
-            token: random_token()?,
-            peers,
-            panics: AtomicU64::new(0),
-        });
+        let shared =
+            Arc::new(Shared { name: name.to_owned(), handler, token: random_token()?, peers, tally });
         let current = Mutex::new(Arc::new(Service::start(Arc::clone(&shared), &directory)?));
         Ok(Self { shared, current, directory })
     }
@@ -103,11 +104,6 @@ impl Backend {
             self.shared.token
         ));
         text.into_bytes()
-    }
-
-    /// Requests whose handler panicked.
-    pub fn panics(&self) -> u64 {
-        self.shared.panics.load(Ordering::Relaxed)
     }
 }
 
@@ -234,7 +230,7 @@ impl Worker {
     fn call_handler(&self, request: Request) -> Response {
         let what = format!("{} {}", request.method, request.path);
         catch_unwind(AssertUnwindSafe(|| self.shared.handler.handle(request))).unwrap_or_else(|panic| {
-            self.shared.panics.fetch_add(1, Ordering::Relaxed);
+            self.shared.tally.panic();
             log::error!("{}: {what} panicked: {}; answered 500", self.shared.name, panic_text(&*panic));
             Response::error(500, "internal", "the request failed inside; the log says why")
         })
@@ -297,7 +293,7 @@ mod tests {
 
     fn backend() -> Backend {
         let handler = |_: Request| Response::error(404, "x", "x");
-        Backend::start("test", Arc::new(handler), Arc::default()).unwrap()
+        Backend::start("test", Arc::new(handler), Arc::default(), Arc::default()).unwrap()
     }
 
     #[test]

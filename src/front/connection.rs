@@ -11,7 +11,7 @@ use super::answer::Answer;
 use super::backend::Backend;
 use super::body::{Body, Budget};
 use super::head::{Framing, Head, ReadError, Refusal, read_head};
-use super::listener::Tally;
+use super::tally::Tally;
 use super::wire::{Peer, Phase, Wire};
 use super::{Body as AnswerBody, Limits, Response};
 
@@ -31,7 +31,7 @@ pub struct Shared {
     /// TLS, if the port speaks it.
     pub tls: RwLock<Option<Arc<rustls::ServerConfig>>>,
     /// What is counted.
-    pub tally: Tally,
+    pub tally: Arc<Tally>,
     /// No further request is taken.
     pub draining: AtomicBool,
 }
@@ -51,7 +51,7 @@ impl Connection {
         let tls = shared.tls.read().clone();
         let wire = match Wire::open(Arc::clone(&peer), tls, deadline) {
             Ok(wire) => wire,
-            Err(error) => return shared.tally.note(&error),
+            Err(error) => return shared.tally.fail_handshake(&error),
         };
         let mut connection = Self { id, peer, shared, input: BufReader::with_capacity(16 * 1024, wire) };
         if let Err(error) = connection.serve_requests() {
@@ -126,7 +126,7 @@ impl Connection {
             Ok(()) => Ok(keep_alive),
             Err(error) => {
                 // Half an answer is out: the end of the connection is the only way to say so.
-                self.shared.tally.note(&error);
+                self.shared.tally.fail(&error);
                 self.peer.cut();
                 Ok(false)
             }

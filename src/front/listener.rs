@@ -1,22 +1,22 @@
-//! Accepting, counting, making room, and stopping.
+//! Accepting, making room, and stopping.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::logging::Trouble;
 use crate::loopback;
 
 use super::backend::Backend;
 use super::body::Budget;
 use super::connection::{Connection, Shared};
 use super::crew::Crew;
+use super::tally::{Meter, Tally};
 use super::wire::{Peer, Phase};
 use super::{Handler, Limits};
 
@@ -27,50 +27,6 @@ const CONNECTION_STACK: usize = 256 * 1024;
 const SLOW_REQUEST: Duration = Duration::from_secs(1);
 /// How long a stop waits for connections that were cut.
 const STOP_WAIT: Duration = Duration::from_secs(1);
-
-/// What has happened on a port since it opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Connections accepted, refused ones included.
-    pub accepted: u64,
-    /// Connections closed at once because the port was full of busy ones.
-    pub refused: u64,
-    /// Idle connections, and slow requests, closed to make room.
-    pub evicted: u64,
-    /// Requests refused before they reached a handler, timeouts aside.
-    pub bad_requests: u64,
-    /// Requests, handshakes and answers that took too long.
-    pub timeouts: u64,
-    /// Handlers that panicked.
-    pub panics: u64,
-}
-
-/// The numbers behind [`Counters`].
-#[derive(Default)]
-pub struct Tally {
-    accepted: AtomicU64,
-    refused: AtomicU64,
-    evicted: AtomicU64,
-    bad_requests: AtomicU64,
-    timeouts: AtomicU64,
-    /// Requests that do not reach their handler.
-    pub unreached: Trouble,
-}
-
-impl Tally {
-    /// Counts a request that was answered with this status before it reached a handler.
-    pub fn refuse(&self, status: u16) {
-        let counter = if status == 408 { &self.timeouts } else { &self.bad_requests };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a connection that failed, if time was the reason.
-    pub fn note(&self, error: &io::Error) {
-        if error.kind() == io::ErrorKind::TimedOut {
-            self.timeouts.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
 
 /// The open connections of a port.
 #[derive(Default)]
@@ -90,6 +46,11 @@ impl Peers {
     /// Whether that connection has ended.
     pub fn is_gone(&self, id: u64) -> bool {
         self.open.lock().get(&id).is_none_or(|peer| peer.is_gone())
+    }
+
+    /// How many there are.
+    pub fn open(&self) -> usize {
+        self.open.lock().len()
     }
 
     fn admit(&self, id: u64, peer: Arc<Peer>, limit: usize) -> Admission {
@@ -150,7 +111,8 @@ impl Listening {
         let waker = TcpStream::from(OwnedFd::from(listener.try_clone()?));
         let peers = Arc::new(Peers::default());
         let budget = Budget::new(limits.body);
-        let backend = Backend::start(name, handler, Arc::clone(&peers))?;
+        let tally = Arc::new(Tally::default());
+        let backend = Backend::start(name, handler, Arc::clone(&peers), Arc::clone(&tally))?;
         let acceptor = Arc::new(Acceptor {
             name: name.to_owned(),
             listener,
@@ -159,7 +121,7 @@ impl Listening {
                 limits,
                 budget,
                 tls: RwLock::new(tls),
-                tally: Tally::default(),
+                tally,
                 draining: AtomicBool::new(false),
             }),
             peers,
@@ -181,18 +143,10 @@ impl Listening {
         *self.acceptor.shared.tls.write() = Some(tls);
     }
 
-    /// What has happened so far.
-    pub fn counters(&self) -> Counters {
-        let shared = &self.acceptor.shared;
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counters {
-            accepted: get(&shared.tally.accepted),
-            refused: get(&shared.tally.refused),
-            evicted: get(&shared.tally.evicted),
-            bad_requests: get(&shared.tally.bad_requests),
-            timeouts: get(&shared.tally.timeouts),
-            panics: shared.backend.panics(),
-        }
+    /// See [`super::Front::meter`].
+    pub fn meter(&self) -> Meter {
+        let acceptor = &self.acceptor;
+        Meter::new(&acceptor.name, Arc::clone(&acceptor.shared.tally), Arc::clone(&acceptor.peers))
     }
 
     /// See [`super::Front::drain`].
@@ -266,18 +220,15 @@ impl Acceptor {
 
     fn admit(&self, id: u64, tcp: TcpStream, addr: SocketAddr) {
         let tally = &self.shared.tally;
-        tally.accepted.fetch_add(1, Ordering::Relaxed);
+        tally.accept();
         // Only a matter of speed.
         let _ = tcp.set_nodelay(true);
         loopback::spare((&tcp).into());
         let peer = Arc::new(Peer::new(tcp, addr));
         match self.peers.admit(id, Arc::clone(&peer), self.shared.limits.connections) {
             Admission::Free => {}
-            Admission::Evicted => drop(tally.evicted.fetch_add(1, Ordering::Relaxed)),
-            Admission::Full => {
-                tally.refused.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
+            Admission::Evicted => tally.evict(),
+            Admission::Full => return tally.turn_away(),
         }
         let (peers, shared) = (Arc::clone(&self.peers), Arc::clone(&self.shared));
         let serve = move || {
@@ -286,7 +237,7 @@ impl Acceptor {
         };
         if self.connections.spawn(format!("{} conn {id}", self.name), CONNECTION_STACK, serve).is_err() {
             self.peers.remove(id);
-            tally.refused.fetch_add(1, Ordering::Relaxed);
+            tally.turn_away();
         }
     }
 }

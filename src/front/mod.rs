@@ -6,7 +6,7 @@
 //! whole request, and passes it in its plainest form to tiny_http on a Unix socket in a private
 //! directory. There a fixed pool of threads calls the [`Handler`].
 //!
-//! * `listener` accepts, counts, makes room, and stops everything.
+//! * `listener` accepts, makes room, and stops everything; `tally` is what is counted.
 //! * `connection` is one client: request after request, each within its deadline.
 //! * `head`, `chunked` are the pure rules of what may pass; `body` is what one may weigh.
 //! * `backend` is the tiny_http side, `stream` an answer it sends piece by piece; `answer` is what comes
@@ -24,6 +24,7 @@ mod directory;
 mod head;
 mod listener;
 mod stream;
+mod tally;
 mod wire;
 
 use std::io::{self, Write};
@@ -31,7 +32,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use listener::Counters;
+pub use tally::{Counters, Meter};
 
 /// One whole request.
 #[derive(Debug)]
@@ -173,7 +174,12 @@ impl Front {
 
     /// What has happened so far.
     pub fn counters(&self) -> Counters {
-        self.inner.counters()
+        self.meter().counters()
+    }
+
+    /// Reads the counters from elsewhere.
+    pub fn meter(&self) -> Meter {
+        self.inner.meter()
     }
 
     /// Takes no new connection and no further request, and waits until those that have begun are

@@ -14,11 +14,15 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::exposition;
+use super::ports::Ports;
 use super::process::ProcessCollector;
-use crate::front::{Body, Counters, Front, Limits, Request, Response};
+use crate::front::{Body, Front, Limits, Meter, Request, Response};
 use crate::http::{BUCKETS, OperationStats, Outcome, StatsSnapshot};
 use crate::sync::numbers::{BOUNDS, ClusterNumbers, HistogramSnapshot, MetricsSource, Numbers};
 use crate::sync::snapshot::{ClusterState, ClusterStatus, Status, StatusSource};
+
+/// Prefix of the synchronizer's names.
+const PREFIX: &str = "bkcmdb_sync";
 
 /// The metric port at work; stops when dropped.
 pub struct MetricsServer {
@@ -26,7 +30,7 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// Serves `/metrics` on `listener`.
+    /// Serves `/metrics` on `listener`. `ports`: the synchronizer's others.
     ///
     /// # Errors
     /// As [`Front::start`].
@@ -34,31 +38,37 @@ impl MetricsServer {
         listener: TcpListener,
         status: Arc<dyn StatusSource>,
         numbers: Arc<dyn MetricsSource>,
+        ports: Vec<Meter>,
     ) -> io::Result<Self> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Scrape { status, numbers }));
-        registry.register_collector(Box::new(ProcessCollector));
-        Self::serve(listener, registry)
+        Self::serve(listener, registry, PREFIX, ports)
     }
 
-    /// Serves any registry on `/metrics`, for a service with metrics of its own.
+    /// Serves any registry on `/metrics`, for a service with metrics of its own, which begin with
+    /// `prefix`; what the process and the ports count comes with it.
     ///
     /// # Errors
     /// As [`Front::start`].
-    pub fn serve(listener: TcpListener, registry: Registry) -> io::Result<Self> {
+    pub fn serve(
+        listener: TcpListener,
+        mut registry: Registry,
+        prefix: &'static str,
+        ports: Vec<Meter>,
+    ) -> io::Result<Self> {
+        let ports = Ports::new(prefix, ports);
+        registry.register_collector(Box::new(ports.clone()));
+        registry.register_collector(Box::new(ProcessCollector));
         let limits = Limits { body: 0, ..Limits::default() };
         let handler = Arc::new(move |request: Request| answer(&request, &registry));
-        Ok(Self { front: Front::start("metrics", listener, None, limits, handler)? })
+        let front = Front::start("metrics", listener, None, limits, handler)?;
+        ports.add(&front);
+        Ok(Self { front })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.front.addr()
-    }
-
-    /// What happened on the port.
-    pub fn counters(&self) -> Counters {
-        self.front.counters()
     }
 
     /// Stops, as [`Front::stop`].
@@ -101,7 +111,7 @@ impl fmt::Debug for Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let view = View { status: self.status.status(), numbers: self.numbers.numbers() };
-        METRICS.iter().try_for_each(|metric| metric.encode(&view, &mut encoder))
+        METRICS.iter().try_for_each(|metric| metric.encode(PREFIX, &view, &mut encoder))
     }
 }
 
@@ -111,10 +121,11 @@ struct View {
     numbers: Numbers,
 }
 
-type Labels = Vec<(&'static str, String)>;
+/// Labels of a sample.
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// One sample.
-enum Value {
+pub(super) enum Value {
     Gauge(f64),
     Counter(u64),
     Info,
@@ -135,31 +146,34 @@ impl Value {
     }
 }
 
+/// What its samples are.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Gauge,
     Counter,
     Info,
     Histogram,
 }
 
-/// One metric. Counters are named without `_total` and the info without `_info`: the format adds them.
-struct Metric {
+/// One metric of what a `View` shows. Counters are named without `_total` and the info without `_info`:
+/// the format adds them.
+pub(super) struct Metric<V: ?Sized> {
     name: &'static str,
     help: &'static str,
     kind: Kind,
-    samples: fn(&View) -> Vec<(Labels, Value)>,
+    samples: fn(&V) -> Vec<(Labels, Value)>,
 }
 
-impl Metric {
-    fn encode(&self, view: &View, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+impl<V: ?Sized> Metric<V> {
+    /// Writes its samples, its name behind `prefix`.
+    pub(super) fn encode(&self, prefix: &str, view: &V, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::Gauge => MetricType::Gauge,
             Kind::Counter => MetricType::Counter,
             Kind::Info => MetricType::Info,
             Kind::Histogram => MetricType::Histogram,
         };
-        let name = format!("bkcmdb_sync_{}", self.name);
+        let name = format!("{prefix}_{}", self.name);
         let mut family = encoder.encode_descriptor(&name, self.help, None, kind)?;
         for (labels, value) in (self.samples)(view) {
             match (value, labels.is_empty()) {
@@ -172,7 +186,7 @@ impl Metric {
     }
 }
 
-const METRICS: [Metric; 26] = [
+const METRICS: [Metric<View>; 26] = [
     metric("build", "The version at work", Kind::Info, |view| {
         vec![(vec![("version", escape(view.status.version))], Value::Info)]
     }),
@@ -255,12 +269,13 @@ const METRICS: [Metric; 26] = [
     metric("ready", "Whether the instance is ready", Kind::Gauge, |view| one(flag(view.status.ready))),
 ];
 
-const fn metric(
+/// A line of a table.
+pub(super) const fn metric<V: ?Sized>(
     name: &'static str,
     help: &'static str,
     kind: Kind,
-    samples: fn(&View) -> Vec<(Labels, Value)>,
-) -> Metric {
+    samples: fn(&V) -> Vec<(Labels, Value)>,
+) -> Metric<V> {
     Metric { name, help, kind, samples }
 }
 
@@ -281,7 +296,7 @@ fn operation_label(operation: &str) -> Labels {
 }
 
 /// A label value as the format wants it; the encoder writes it as it is.
-fn escape(value: &str) -> String {
+pub(super) fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
@@ -297,7 +312,8 @@ fn numbers(view: &View, value: fn(&ClusterNumbers) -> Option<Value>) -> Vec<(Lab
     samples.filter_map(|(id, numbers)| Some((cluster_label(id), value(numbers)?))).collect()
 }
 
-fn labelled(mut labels: Labels, name: &'static str, value: &str) -> Labels {
+/// One more label.
+pub(super) fn labelled(mut labels: Labels, name: &'static str, value: &str) -> Labels {
     labels.push((name, value.to_owned()));
     labels
 }

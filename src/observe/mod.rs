@@ -8,9 +8,9 @@ mod access;
 mod exposition;
 mod metrics;
 mod page;
+mod ports;
 mod process;
 mod status;
 
 pub use metrics::MetricsServer;
-pub use process::ProcessCollector;
 pub use status::StatusServer;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::access::{self, Denied};
 use super::page;
 use crate::config::Secret;
-use crate::front::{Counters, Front, Handler, Limits, Request, Response};
+use crate::front::{Front, Handler, Limits, Meter, Request, Response};
 use crate::journal::DeleteQuery;
 use crate::sync::snapshot::{Control, ControlOutcome, Health, StatusSource};
 
@@ -50,9 +50,9 @@ impl StatusServer {
         *self.routes.token.write() = token;
     }
 
-    /// What happened on the port.
-    pub fn counters(&self) -> Counters {
-        self.front.counters()
+    /// What the port counts.
+    pub fn meter(&self) -> Meter {
+        self.front.meter()
     }
 
     /// Stops, as [`Front::stop`].

@@ -113,7 +113,7 @@ impl Service {
         let source: Arc<dyn StatusSource> = state.clone();
         let numbers: Arc<dyn MetricsSource> = state.clone();
         let status = StatusServer::start(listener, server_tls, config.admin_token.clone(), source.clone())?;
-        let metrics = MetricsServer::start(metric_listener, source, numbers)?;
+        let metrics = MetricsServer::start(metric_listener, source, numbers, vec![status.meter()])?;
         Ok(Self { state, status: Arc::new(status), feed: live_feed, metrics, controller })
     }
 
