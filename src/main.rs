@@ -48,6 +48,9 @@ fn execute(command: Command) -> i32 {
         Command::ContainerCheck(sources) => {
             container(&sources, |config| container_server::run_check(config, &mut io::stdout()))
         }
+        Command::ContainerFences(sources, reset) => container(&sources, |config| {
+            container_server::run_fences(config, reset.as_deref(), &mut io::stdout())
+        }),
         Command::Sandbox(options) => {
             logging::start(i64::from(options.v));
             sandbox::run(&options)

@@ -389,6 +389,33 @@ fn a_fence_counts_in_writes_that_are_refused_for_another_reason_too() {
 }
 
 #[test]
+fn a_fence_from_the_future_locks_nobody_out() {
+    let server = Server::start(json!({}));
+    let fenced = |number: i64| server.caller.with("X-Bkcmdb-Fence", Some(&format!("BCS-K8S-00001:{number}")));
+    let now = jiff::Timestamp::now().as_second();
+    // The number of a writer whose ZooKeeper is a year old, as `coordination` makes it.
+    let real = ((now - 365 * 86_400) << 32) + 17;
+    check(&fenced(real).create(2, &pod("a")), 0, "");
+    for number in [i64::MAX, (now + 2 * 86_400) << 32] {
+        check(&fenced(number).create(2, &pod("b")), 1118499, "ahead of the clock");
+        check(&fenced(number).create(2, &json!({})), 1118499, "ahead of the clock");
+        check(&fenced(number).delete(2, by_uuid("uid-a")), 1118499, "ahead of the clock");
+    }
+    check(&fenced(real).create(2, &pod("b")), 0, "");
+    check(&fenced(real - 1).create(2, &pod("c")), 1118499, "no longer in force");
+    // Clocks may differ a little.
+    check(&fenced((now + 3600) << 32).create(2, &pod("c")), 0, "");
+    let (_, page) = server.metrics.raw(Method::Get, "/metrics", b"").unwrap();
+    let page = String::from_utf8(page).unwrap();
+    for line in [
+        "bkcmdb_container_fences_refused_total{reason=\"old\"} 1",
+        "bkcmdb_container_fences_refused_total{reason=\"future\"} 6",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+    }
+}
+
+#[test]
 fn the_topology_is_served_and_read_again_when_its_file_changes() {
     let server = Server::start(json!({}));
     let tree = || server.caller.call(Method::Post, "/find/topoinst_with_statistics/biz/2", &json!({}));

@@ -160,4 +160,10 @@ pub(super) enum ContainerAction {
     },
     /// Look through the database: its integrity, and how many Pods it holds; exit 0 if it is sound
     Check,
+    /// Print under which fence each cluster was written last
+    Fences {
+        /// Forget that of this cluster: the next write is taken whatever its fence is
+        #[arg(long, value_name = "CLUSTER")]
+        reset: Option<String>,
+    },
 }

@@ -38,6 +38,8 @@ pub enum Command {
     ContainerBackup(Sources, PathBuf),
     /// A look through its database.
     ContainerCheck(Sources),
+    /// The fences in its database; forget that of a cluster.
+    ContainerFences(Sources, Option<String>),
     /// Everything in one process.
     Sandbox(SandboxArgs),
     /// Completions for a shell.
@@ -72,6 +74,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
             None => Command::ContainerServer(sources),
             Some(ContainerAction::Backup { file }) => Command::ContainerBackup(sources, file),
             Some(ContainerAction::Check) => Command::ContainerCheck(sources),
+            Some(ContainerAction::Fences { reset }) => Command::ContainerFences(sources, reset),
         },
         Some(Verb::Sandbox(arguments)) => Command::Sandbox(arguments),
         Some(Verb::Completions { shell }) => Command::Completions(shell),

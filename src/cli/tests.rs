@@ -44,6 +44,11 @@ fn flags_stand_before_or_after_the_command_and_the_latter_win() {
     check("--port 1 check-config --port 2", &[("port", "1"), ("port", "2")]);
     check("--database x container-server --users a,b", &[("database", "x"), ("users", "a,b")]);
     check("container-server --database x check --v 4", &[("database", "x"), ("v", "4")]);
+    let Command::ContainerFences(sources, reset) = command("container-server fences --reset a --v 4 -f x")
+    else {
+        panic!("another command");
+    };
+    assert_eq!((reset.as_deref(), sources.flags.len(), sources.file.is_some()), (Some("a"), 1, true));
     for line in ["-f x run", "run --config x", "check-config -f x", "-f x"] {
         let (Command::Run(sources) | Command::CheckConfig(sources, _)) = command(line) else {
             panic!("{line}")

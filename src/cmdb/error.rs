@@ -56,7 +56,7 @@ pub(super) fn classify(code: i64, message: String) -> CmdbError {
     match code {
         1199014 => CmdbError::Duplicate { message },
         1199019 => CmdbError::NotFound,
-        1118499 => CmdbError::Fenced(format!("the CMDB knows a newer holder of this cluster: {message}")),
+        1118499 => CmdbError::Fenced(format!("the CMDB refuses this writer of the cluster: {message}")),
         // The module is the only thing this code speaks of, whatever else its words name.
         1118401 => CmdbError::Refused { code, message, field: Some(Field::ModuleId) },
         1118403 | 1199006..=1199011 | 1199013 | 1199015 | 1199016 | 1199032 => {

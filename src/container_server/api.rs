@@ -102,9 +102,10 @@ impl Api {
             WriteCall::Update => self.update(caller, &scope, fence.clone(), &body),
             WriteCall::Delete => self.delete(&scope, fence.clone(), &body),
         });
-        if let (Err(_), Some(fence)) = (&written, fence) {
+        match (&written, fence) {
             // Refused before the store saw it: the fence holds all the same, and its number has been seen.
-            self.store.fence(&scope, fence)?;
+            (Err(fault), Some(fence)) if fault.code != codes::FENCED => self.store.fence(&scope, fence)?,
+            _ => {}
         }
         written
     }

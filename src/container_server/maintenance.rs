@@ -1,9 +1,9 @@
-//! What an operator does beside the running server: back the database up, and check it.
+//! What an operator does beside the running server: back the database up, check it, see and reset fences.
 //!
-//! Both read only, and both see one moment of the database while the server goes on writing.
+//! The first two read only, and see one moment of the database while the server goes on writing.
 
 use super::directory_of;
-use super::store::{self, Report, StoreError};
+use super::store::{self, FenceRow, Report, StoreError};
 use crate::config::ContainerServerConfig;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -129,10 +129,50 @@ fn print(report: &Report, output: &mut dyn Write) -> io::Result<()> {
     output.flush()
 }
 
+/// The command `container-server fences`: prints who wrote for each cluster last, or forgets that of
+/// one. Returns the exit code: 1 if there is none to forget.
+pub fn run_fences(config: &ContainerServerConfig, reset: Option<&str>, output: &mut dyn Write) -> i32 {
+    let fences = match reset {
+        Some(cluster) => store::reset_fence(&config.database, cluster),
+        None => store::fences(&config.database),
+    };
+    let fences =
+        fences.map_err(|source| MaintenanceError::Database { path: config.database.clone(), source });
+    match (fences, reset) {
+        (Err(error), _) => {
+            log::error!("{error}");
+            1
+        }
+        (Ok(fences), Some(cluster)) if fences.is_empty() => {
+            log::error!("there is no fence of cluster {cluster}; `container-server fences` prints all");
+            1
+        }
+        (Ok(fences), reset) => {
+            // A reader that went away has seen enough.
+            let _ = print_fences(&fences, reset.is_some(), output);
+            0
+        }
+    }
+}
+
+fn print_fences(fences: &[FenceRow], reset: bool, output: &mut dyn Write) -> io::Result<()> {
+    let done = if reset { ": forgotten" } else { "" };
+    for FenceRow { account, token } in fences {
+        let second = jiff::Timestamp::from_second(token.number >> 32).unwrap_or_default();
+        let (cluster, number) = (&token.cluster, token.number);
+        writeln!(output, "{cluster}, supplier account {account}: fence {number}, of {second}{done}")?;
+    }
+    if fences.is_empty() {
+        writeln!(output, "no fences")?;
+    }
+    output.flush()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container_server::store::{Store, Times};
+    use crate::container_server::codes;
+    use crate::container_server::store::{FenceToken, Scope, Store, Times};
 
     fn database(directory: &Path) -> (PathBuf, Store) {
         let path = directory.join("a.db");
@@ -190,6 +230,35 @@ mod tests {
                 assert!(error.contains(words), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn an_operator_sees_the_fences_and_resets_one_while_the_server_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, store) = database(directory.path());
+        let config = serde_json::json!({"database": path, "cmdb_addr": "127.0.0.1"}).to_string();
+        let config = ContainerServerConfig::from_json(&config).unwrap();
+        let scope = Scope { account: "0".to_owned(), biz: 2 };
+        let fence = |cluster: &str, number| {
+            let token = FenceToken { cluster: cluster.to_owned(), number };
+            store.fence(&scope, token).map_err(|fault| fault.code)
+        };
+        let said = |reset| {
+            let mut output = Vec::new();
+            let code = run_fences(&config, reset, &mut output);
+            (code, String::from_utf8(output).unwrap())
+        };
+        assert_eq!(said(None), (0, "no fences\n".to_owned()));
+        fence("BCS-K8S-2", 7).unwrap();
+        fence("BCS-K8S-1", (1_750_000_000 << 32) + 9).unwrap();
+        let first = "BCS-K8S-1, supplier account 0: fence 7516192768000000009, of 2025-06-15T15:06:40Z";
+        let second = "BCS-K8S-2, supplier account 0: fence 7, of 1970-01-01T00:00:00Z";
+        assert_eq!(said(None), (0, format!("{first}\n{second}\n")));
+        assert_eq!(fence("BCS-K8S-1", 5), Err(codes::FENCED));
+        assert_eq!(said(Some("BCS-K8S-1")), (0, format!("{first}: forgotten\n")));
+        assert_eq!(fence("BCS-K8S-1", 5), Ok(()));
+        assert_eq!(fence("BCS-K8S-2", 6), Err(codes::FENCED), "the others hold");
+        assert_eq!(said(Some("BCS-K8S-3")), (1, String::new()));
     }
 
     #[test]

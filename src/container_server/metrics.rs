@@ -4,6 +4,7 @@ use super::codes;
 use super::store::Store;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -89,7 +90,12 @@ impl Collector for StoreCollector {
         metric("pods", "Records stored", &ConstGauge::new(numbers.pods))?;
         metric("flushes", "Commits flushed to the disk", &ConstCounter::new(numbers.flushes))?;
         metric("writes", "Writes that shared those flushes", &ConstCounter::new(numbers.writes))?;
-        metric("change_sequence", "Number of the last change", &ConstGauge::new(numbers.sequence))
+        metric("change_sequence", "Number of the last change", &ConstGauge::new(numbers.sequence))?;
+        let help = "Writes refused for their fence, by what it was";
+        let mut family = encoder.encode_descriptor("fences_refused", help, None, MetricType::Counter)?;
+        [("old", numbers.old_fences), ("future", numbers.future_fences)].into_iter().try_for_each(
+            |(reason, count)| ConstCounter::new(count).encode(family.encode_family(&[("reason", reason)])?),
+        )
     }
 }
 

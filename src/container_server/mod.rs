@@ -45,7 +45,7 @@ use std::time::Duration;
 use store::{Store, Times};
 use topology::Topology;
 
-pub use maintenance::{MaintenanceError, backup, check, run_backup, run_check};
+pub use maintenance::{MaintenanceError, backup, check, run_backup, run_check, run_fences};
 pub use store::Report;
 
 /// Connections at the same time on the API port.

@@ -77,7 +77,9 @@ fn operation(endpoint: &Endpoint, prefix: &str) -> Value {
             let schema = json!({"type": "string"});
             parameters
                 .push(json!({"name": "X-Bkcmdb-Fence", "in": "header", "required": false, "schema": schema}));
-            responses["409"] = refused("1118499: a higher fence was seen for the cluster");
+            responses["409"] = refused(
+                "1118499: a higher fence was seen for the cluster, or this one is ahead of the clock",
+            );
         }
         _ => {}
     }

@@ -29,7 +29,7 @@ pub struct Keeper {
 impl Keeper {
     /// Starts the thread with a connection of its own.
     pub fn start(path: &Path) -> Result<Self, StoreError> {
-        let connection = schema::open_keeper(path)?;
+        let connection = schema::open_existing(path)?;
         let (wake, woken) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("store keeper".to_owned())

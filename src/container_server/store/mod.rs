@@ -7,6 +7,7 @@
 mod counts;
 mod edit;
 mod feed;
+mod fence;
 mod keeper;
 mod reader;
 mod record;
@@ -15,6 +16,7 @@ mod upkeep;
 mod writer;
 
 pub use feed::{ChangePage, Position};
+pub use fence::{FenceRow, fences, reset_fence};
 pub use reader::ListQuery;
 pub use upkeep::{Report, copy, inspect};
 
@@ -144,6 +146,10 @@ pub struct Statistics {
     pub writes: u64,
     /// Number of the last change.
     pub sequence: i64,
+    /// Writes refused because a later holder was here.
+    pub old_fences: u64,
+    /// Writes refused because no lock has such a number.
+    pub future_fences: u64,
 }
 
 impl Store {
@@ -164,6 +170,7 @@ impl Store {
             retention: times.retention,
             tally: tally.clone(),
             trouble: Default::default(),
+            leaps: Default::default(),
         };
         let writer = std::thread::Builder::new()
             .name("store writer".to_owned())
@@ -245,6 +252,8 @@ impl Store {
             flushes: self.tally.flushes.load(Ordering::Relaxed),
             writes: self.tally.writes.load(Ordering::Relaxed),
             sequence: self.feed.latest(),
+            old_fences: self.tally.old_fences.load(Ordering::Relaxed),
+            future_fences: self.tally.future_fences.load(Ordering::Relaxed),
         })
     }
 
@@ -271,6 +280,10 @@ impl Store {
     fn write(&self, write: Write, fence: Option<FenceToken>) -> Result<Outcome, Fault> {
         let code = write.failure_code();
         let stopped = || Fault::new(code, "the store's writer has stopped: restart the container server");
+        if let Some(Err(fault)) = fence.as_ref().map(|fence| fence.check(jiff::Timestamp::now())) {
+            self.tally.future_fences.fetch_add(1, Ordering::Relaxed);
+            return Err(fault);
+        }
         let (reply, outcome) = bounded(1);
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
         jobs.send(Job { write, fence, reply }).map_err(|_| stopped())?;

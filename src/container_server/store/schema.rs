@@ -141,8 +141,8 @@ pub fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Opens an existing database for moving its log.
-pub fn open_keeper(path: &Path) -> Result<Connection, StoreError> {
+/// Opens an existing database for more than reading: moving its log, or a word of the operator's.
+pub fn open_existing(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -220,7 +220,7 @@ mod tests {
     fn a_commit_is_flushed_before_it_returns() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.db");
-        for connection in [open_writer(&path).unwrap(), open_keeper(&path).unwrap()] {
+        for connection in [open_writer(&path).unwrap(), open_existing(&path).unwrap()] {
             let pragma = |name: &str| {
                 let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
                 connection.query_row(&format!("PRAGMA {name}"), [], value).unwrap()

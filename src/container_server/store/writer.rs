@@ -8,13 +8,14 @@
 
 use super::edit::Edit;
 use super::feed::Feed;
+use super::fence::Seen;
 use super::keeper::Keeper;
 use super::record::Draft;
 use super::{FenceToken, Scope, database_fault};
 use crate::container_server::codes::{self, Fault};
 use crate::container_server::filter::Sql;
 use crate::container_server::rules::Change;
-use crate::logging::Trouble;
+use crate::logging::{Told, Trouble};
 use crossbeam::channel::{Receiver, Sender};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -93,6 +94,39 @@ pub struct Job {
     pub reply: Sender<Result<Outcome, Fault>>,
 }
 
+impl Job {
+    /// Remembers the fence number, or refuses the write because a later holder was here.
+    fn see_fence(&self, connection: &Connection, leaps: &mut Told) -> rusqlite::Result<Option<Fault>> {
+        let Some(fence) = &self.fence else { return Ok(None) };
+        let account = match &self.write {
+            Write::Create { scope, .. }
+            | Write::Update { scope, .. }
+            | Write::Delete { scope, .. }
+            | Write::Nothing { scope } => &scope.account,
+            Write::Heartbeat => return Ok(None),
+        };
+        let FenceToken { cluster, number } = fence;
+        match fence.see(connection, account)? {
+            Seen::Good => Ok(None),
+            Seen::Leapt(known) => {
+                if leaps.is_news(cluster) {
+                    log::warn!(
+                        "cluster={cluster} its fence leapt from {known} to {number}: another ZooKeeper, or a number made up; \
+                         if its writer is refused now, see `container-server fences`"
+                    );
+                }
+                Ok(None)
+            }
+            Seen::Old(known) => {
+                let message = format!(
+                    "{cluster} was written under fence {known} already; {number} is no longer in force"
+                );
+                Ok(Some(Fault::new(codes::FENCED, message).with_status(409)))
+            }
+        }
+    }
+}
+
 /// How much was written, for the metrics.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -100,6 +134,10 @@ pub struct Tally {
     pub flushes: AtomicU64,
     /// Writes that were in them.
     pub writes: AtomicU64,
+    /// Writes refused because a later holder was here.
+    pub old_fences: AtomicU64,
+    /// Writes refused because no lock has such a number.
+    pub future_fences: AtomicU64,
 }
 
 /// The writer's connection and whom it tells.
@@ -116,6 +154,8 @@ pub struct Writer {
     pub tally: Arc<Tally>,
     /// The database takes no writes.
     pub trouble: Trouble,
+    /// Clusters whose fence leapt.
+    pub leaps: Told,
 }
 
 impl Writer {
@@ -146,6 +186,9 @@ impl Writer {
                 self.tally.flushes.fetch_add(1, Ordering::Relaxed);
                 self.tally.writes.fetch_add(group.len() as u64, Ordering::Relaxed);
                 for (job, outcome) in group.iter().zip(outcomes) {
+                    if outcome.as_ref().is_err_and(|fault| fault.code == codes::FENCED) {
+                        self.tally.old_fences.fetch_add(1, Ordering::Relaxed);
+                    }
                     // A caller that no longer waits has nothing to be told.
                     let _ = job.reply.send(outcome);
                 }
@@ -168,7 +211,7 @@ impl Writer {
         let mut outcomes = Vec::with_capacity(group.len());
         let mut edit = Edit::new(&transaction, now);
         for job in group {
-            outcomes.push(match fence_fault(&transaction, job)? {
+            outcomes.push(match job.see_fence(&transaction, &mut self.leaps)? {
                 Some(fault) => Err(fault),
                 None => Ok(edit.apply(&job.write)?),
             });
@@ -208,37 +251,6 @@ fn prune(
     )?;
     delete.execute(params![before, most as i64])?;
     Ok(())
-}
-
-/// Remembers the fence number of a write, or refuses it because a later holder was here.
-fn fence_fault(connection: &Connection, job: &Job) -> rusqlite::Result<Option<Fault>> {
-    let Some(fence) = &job.fence else { return Ok(None) };
-    let account = match &job.write {
-        Write::Create { scope, .. }
-        | Write::Update { scope, .. }
-        | Write::Delete { scope, .. }
-        | Write::Nothing { scope } => &scope.account,
-        Write::Heartbeat => return Ok(None),
-    };
-    let mut select = connection
-        .prepare_cached("SELECT number FROM fence WHERE bk_supplier_account = ? AND cluster = ?")?;
-    let highest: Option<i64> =
-        select.query_row(params![account, fence.cluster], |row| row.get(0)).optional()?;
-    match highest {
-        Some(highest) if fence.number < highest => {
-            let message = format!(
-                "{} was written under fence {highest} already; {} is no longer in force",
-                fence.cluster, fence.number
-            );
-            Ok(Some(Fault::new(codes::FENCED, message).with_status(409)))
-        }
-        Some(highest) if fence.number == highest => Ok(None),
-        _ => {
-            let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO fence VALUES (?, ?, ?)")?;
-            insert.execute(params![account, fence.cluster, fence.number])?;
-            Ok(None)
-        }
-    }
 }
 
 /// Appends the condition, within the scope and never beyond it.
