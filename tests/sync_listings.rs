@@ -153,3 +153,34 @@ fn held_back_deletes_are_carried_out_by_a_periodic_full_sync_an_interval_later()
     let proofs = world.service.as_ref().unwrap().source().deletes();
     assert!(proofs.iter().all(|delete| delete.proof.contains("point read")), "{proofs:?}");
 }
+
+/// bcs-storage is asked for a pod by the key it keeps the document under, whatever name the pod has.
+#[test]
+fn a_pod_that_the_storage_keeps_under_another_name_is_read_there_and_deleted_when_it_is_gone() {
+    const KEY: (&str, &str) = ("kept", "under/another name");
+    at_once([Generation::Old, Generation::New], |generation| {
+        let keys = json!({"storage_page_size": 10, "delete_guard_percent": 100, "delete_guard_min": 100_000});
+        let mut world = World::single(generation).with(keys);
+        world.put(pod("web-0", 1));
+        world.storage.put_under(CLUSTER, KEY, pod("odd", 1)).unwrap();
+        world.start_and_settle();
+        world.wait_equal(PATIENCE);
+        assert_eq!(full_sync(&world, 0, Fault::Empty), "ok");
+        world.wait("what the listing missed is looked after", |world| {
+            let status = world.status(CLUSTER);
+            status.senders.queued == 0 && status.senders.in_flight == 0
+        });
+        assert_eq!(world.status(CLUSTER).senders.deleted, 0, "{generation:?}");
+        // Another pod follows it in its document, under a name of its own.
+        world.storage.put_under(CLUSTER, KEY, pod("heir", 2)).unwrap();
+        world.wait("the heir is recorded", |world| world.status(CLUSTER).senders.deleted == 1);
+        world.wait_equal(PATIENCE);
+        let deletes = world.service.as_ref().unwrap().source().deletes();
+        assert_eq!((deletes[0].name.as_str(), deletes.len()), ("odd", 1), "{generation:?}");
+        assert!(world.storage.delete(CLUSTER, KEY.0, KEY.1));
+        world.wait("its end is found", |world| world.status(CLUSTER).senders.deleted == 2);
+        world.wait_equal(PATIENCE);
+        assert_eq!(world.cmdb.records(BIZ).unwrap().len(), 1, "{generation:?}");
+        assert_eq!(world.status(CLUSTER).pods.storage, 1, "{generation:?}");
+    });
+}

@@ -99,7 +99,7 @@ mod tests {
     fn pod(record: PodRecord) -> Seen {
         let scheduled = !record.text(Field::HostInnerIp).is_empty();
         let (storage_id, version, shortened) = ("id".to_owned(), Some(1), Vec::new());
-        Seen::Pod(Box::new(ObservedPod { storage_id, version, record, scheduled, shortened }))
+        Seen::Pod(Box::new(ObservedPod { storage_id, version, record, scheduled, shortened, key: None }))
     }
 
     #[test]

@@ -105,10 +105,12 @@ impl<'a> Looker<'a> {
         report.pods.storage = counts.storage;
         report.pods.unscheduled = counts.unscheduled;
         report.pods.unplaced = counts.rejected;
-        let by_uuid: BTreeMap<String, Candidate> = differing
-            .into_iter()
-            .map(|Order { uuid, namespace, name, .. }| (uuid.clone(), Candidate::new(uuid, namespace, name)))
-            .collect();
+        let candidate = |Order { uuid, namespace, name, .. }: Order| {
+            let (space, own) = ledger.key_of(&uuid).unwrap_or((&namespace, &name));
+            let key = (space.to_owned(), own.to_owned());
+            (uuid.clone(), Candidate::new(uuid, namespace, name, key))
+        };
+        let by_uuid: BTreeMap<String, Candidate> = differing.into_iter().map(candidate).collect();
         Ok(by_uuid.into_values().collect())
     }
 
@@ -186,7 +188,8 @@ impl<'a> Looker<'a> {
         let Cluster { id, kind, bk_biz_id, .. } = self.cluster;
         self.pace.wait();
         // In this order: a pod that changes in between looks behind, and is read once more.
-        let document = self.peers.storage.get(id, *kind, &candidate.namespace, &candidate.name)?;
+        let (namespace, name) = &candidate.key;
+        let document = self.peers.storage.get(id, *kind, namespace, name)?;
         let stored = self.peers.cmdb.find_by_uuid(*bk_biz_id, &candidate.uuid)?;
         let stored = stored.filter(|stored| stored.cluster == *id).map(|stored| stored.record);
         let mut version = None;

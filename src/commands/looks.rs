@@ -22,6 +22,8 @@ pub(super) struct Candidate {
     pub uuid: String,
     pub namespace: String,
     pub name: String,
+    /// The namespace and name bcs-storage is asked for it by.
+    pub key: (String, String),
     /// What the last look showed, and how many before it, in a row, showed just the same.
     last: Option<(Glimpse, u32)>,
 }
@@ -36,8 +38,8 @@ pub(super) struct Glimpse {
 
 impl Candidate {
     /// The listings differ in this pod.
-    pub fn new(uuid: String, namespace: String, name: String) -> Self {
-        Self { uuid, namespace, name, last: None }
+    pub fn new(uuid: String, namespace: String, name: String, key: (String, String)) -> Self {
+        Self { uuid, namespace, name, key, last: None }
     }
 }
 
@@ -112,7 +114,10 @@ mod tests {
     /// each pod, the glimpses of look after look, the last one for ever.
     fn check(shown: &[Vec<Glimpse>], differing: usize, expected: &[u32]) {
         let mut looks = Looks::new(differing);
-        let name = |number: usize| Candidate::new(number.to_string(), "ns".into(), "pod".into());
+        let name = |number: usize| {
+            let place = || ("ns".to_owned(), "pod".to_owned());
+            Candidate::new(number.to_string(), place().0, place().1, place())
+        };
         let mut candidates: Vec<Candidate> = (0..shown.len()).map(name).collect();
         let mut called = vec![0; shown.len()];
         while !candidates.is_empty() {

@@ -8,7 +8,7 @@ use serde::de::DeserializeSeed;
 
 use super::read::{Fill, Objects, Place, Texts, place_for_object};
 use super::{IDENTITY_LIMIT, InvalidDocument, REASON_LIMIT, cut};
-use crate::model::PodRecord;
+use crate::model::{PodRecord, StorageKey};
 
 /// The `data` of a storage document.
 pub(super) trait Document<'de>: Place<'de> + Default {
@@ -56,6 +56,15 @@ impl<'de, D: Document<'de>> Envelope<'de, D> {
         first_text(&self.data.metadata().name, &self.name)
     }
 
+    /// Where bcs-storage keeps the document, if that is not where the pod's own names lead. As it
+    /// stands: trimmed it would be another one's. What the envelope leaves out is taken from the pod.
+    pub fn key(&self) -> Option<Box<StorageKey>> {
+        let pods = (self.namespace(), self.name());
+        let own = (not_empty(&self.namespace, pods.0), not_empty(&self.name, pods.1));
+        let key = || Box::new(StorageKey { namespace: own.0.to_owned(), name: own.1.to_owned() });
+        (own != pods).then(key)
+    }
+
     /// The error that this document is invalid.
     pub fn invalid(&self, reason: &str) -> InvalidDocument {
         InvalidDocument {
@@ -65,6 +74,10 @@ impl<'de, D: Document<'de>> Envelope<'de, D> {
             reason: cut(reason, REASON_LIMIT),
         }
     }
+}
+
+fn not_empty<'a>(first: &'a str, second: &'a str) -> &'a str {
+    if first.is_empty() { second } else { first }
 }
 
 fn first_text<'a>(first: &'a str, second: &'a str) -> &'a str {

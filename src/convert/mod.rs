@@ -35,7 +35,9 @@ use std::fmt;
 use jiff::tz::TimeZone;
 
 use crate::config::Config;
-use crate::model::{ClusterKind, DeletedPod, Field, FieldKind, Modules, Observation, ObservedPod, PodRecord};
+use crate::model::{
+    ClusterKind, DeletedPod, Field, FieldKind, Modules, Observation, ObservedPod, PodRecord, StorageKey,
+};
 use envelope::{Document, Envelope, Identified};
 pub use repair::{Repairs, accounts_for};
 
@@ -179,9 +181,26 @@ impl Converter {
             storage_id: envelope.storage_id.trim().to_owned(),
             version: envelope.data.metadata().resource_version.trim().parse().ok(),
             scheduled: !record.text(Field::HostInnerIp).is_empty(),
+            key: self.key(envelope)?,
             record,
             shortened,
         })
+    }
+
+    /// A key of the storage's own is kept as long as the pod, and asked for as it stands: it has the
+    /// length of a name, or the end of the pod could never be told.
+    fn key<'de, D: Document<'de>>(
+        &self,
+        envelope: &Envelope<'de, D>,
+    ) -> Result<Option<Box<StorageKey>>, InvalidDocument> {
+        let key = envelope.key();
+        match key.as_ref().map(|key| key.namespace.len().max(key.name.len())) {
+            Some(bytes) if bytes > IDENTITY_LIMIT => Err(envelope.invalid(&format!(
+                "bcs-storage keeps it under a name of {bytes} bytes that is not the pod's, and {IDENTITY_LIMIT} \
+                 are the most it can be asked for"
+            ))),
+            _ => Ok(key),
+        }
     }
 
     /// Applies `text_limit`; returns the fields that lost something.

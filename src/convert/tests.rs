@@ -297,6 +297,41 @@ fn the_envelope_names_a_pod_that_does_not_name_itself() {
 }
 
 #[test]
+fn a_document_is_asked_for_by_the_key_the_storage_keeps_it_under() {
+    let own = |namespace: Value, name: Value| {
+        let data = json!({"metadata": {"name": "pod-0", "namespace": "ns", "uid": "u-1"}});
+        let mut document = document(ClusterKind::K8s, data);
+        (document["namespace"], document["resourceName"]) = (namespace, name);
+        convert(ClusterKind::K8s, &document)
+    };
+    let key = |namespace: Value, name: Value| match own(namespace, name) {
+        Ok(Observation::Pod(pod)) => {
+            assert_eq!((pod.record.namespace.as_str(), pod.record.name.as_str()), ("ns", "pod-0"));
+            pod.key.map(|key| (key.namespace, key.name))
+        }
+        other => panic!("{other:?}"),
+    };
+    for absent in [json!("ns"), json!(""), Value::Null, json!(7), json!({})] {
+        assert_eq!(key(absent.clone(), json!("pod-0")), None, "{absent}");
+        assert_eq!(key(absent, json!("other")), Some(("ns".into(), "other".into())));
+    }
+    assert_eq!(key(json!("kept"), json!("")), Some(("kept".into(), "pod-0".into())));
+    // What a path cannot hold is refused where it is asked for, and proves nothing.
+    for odd in ["..", "a/b", " pod-0", "pod-0\n", &"x".repeat(IDENTITY_LIMIT)] {
+        assert_eq!(key(json!("ns"), json!(odd)), Some(("ns".into(), odd.into())));
+    }
+    let long = own(json!("ns"), json!("x".repeat(IDENTITY_LIMIT + 1))).unwrap_err();
+    assert!(long.reason.contains("257 bytes"), "{long}");
+}
+
+#[test]
+fn a_pod_that_does_not_name_itself_is_asked_for_as_the_envelope_does() {
+    let document = document(ClusterKind::K8s, json!({"metadata": {"uid": "u-1"}}));
+    let Ok(Observation::Pod(pod)) = convert(ClusterKind::K8s, &document) else { panic!("a pod") };
+    assert_eq!(pod.key, None);
+}
+
+#[test]
 fn long_texts_are_limited_and_listed() {
     let converter = Converter::new(ClusterKind::K8s, Settings { text_limit: 40, ..settings() });
     let labels = json!({"a": "x".repeat(30), "b": "y"});

@@ -13,5 +13,5 @@ mod record;
 pub use cluster::{Cluster, ClusterKind};
 pub use fence::{Fence, NoFence, Permit};
 pub use modules::{ModuleKey, Modules};
-pub use observation::{DeletedPod, Observation, ObservedPod};
+pub use observation::{DeletedPod, Observation, ObservedPod, StorageKey};
 pub use record::{FIELD_COUNT, Field, FieldKind, PodRecord};

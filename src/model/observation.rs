@@ -27,6 +27,18 @@ pub struct ObservedPod {
     pub scheduled: bool,
     /// Fields that `text_limit` shortened.
     pub shortened: Vec<Field>,
+    /// Where bcs-storage keeps the document, if that is not the namespace and name of the record.
+    pub key: Option<Box<StorageKey>>,
+}
+
+/// What bcs-storage is asked for a document by: its own `namespace` and `resourceName`
+/// (protocol.md 1.2), which need not be those of the pod in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageKey {
+    /// `namespace`.
+    pub namespace: String,
+    /// `resourceName`.
+    pub name: String,
 }
 
 /// What a delete tells about the pod. The old generation sends `_id` only (protocol.md 1.3):

@@ -222,6 +222,7 @@ mod tests {
             record,
             scheduled: true,
             shortened: Vec::new(),
+            key: None,
         }))
     }
 

@@ -36,7 +36,7 @@ pub use fingerprint::{FieldSet, Fingerprint, Fingerprinter};
 pub use guard::{Guard, GuardDecision, GuardSettings, HeldDelete};
 pub use lane::{Effect, Failure, Holder, Lane, LaneSettings, PointRead, Step, Stored};
 pub use ledger::{
-    Acked, Counts, Decision, Desired, Failing, Ledger, Missing, Order, OrderKind, Refusal, SeenRecord,
+    Acked, Counts, Decision, Desired, Failing, Heir, Ledger, Missing, Order, OrderKind, Refusal, SeenRecord,
     Source, Standing, Trouble, Verdict,
 };
 pub use mute::MuteCheck;
@@ -48,9 +48,9 @@ pub type Moment = std::time::Duration;
 /// Why a record may be deleted (design.md 3, rule 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// A point read of its namespace and name found nothing.
+    /// A point read found nothing where bcs-storage keeps it.
     Gone,
-    /// A point read found another uid under its namespace and name.
+    /// A point read found another uid there.
     Superseded {
         /// The uid that holds the name now.
         by: String,

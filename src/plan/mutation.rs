@@ -83,12 +83,14 @@ pub enum Mutation {
     BelieveDoubtful,
     /// Where nothing may be deleted, a record the listing lacks is not read.
     LeaveMissedUnread,
+    /// A point read asks by the names of the record, wherever the storage keeps the document.
+    ReadByName,
 }
 
 impl Mutation {
     /// All of them.
     #[cfg(feature = "mutations")]
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::SuppressAgainstAcked,
         Self::TrustOvertakenRead,
         Self::NoRecheck,
@@ -127,6 +129,7 @@ impl Mutation {
         Self::HoldBackSuperseded,
         Self::BelieveDoubtful,
         Self::LeaveMissedUnread,
+        Self::ReadByName,
     ];
 }
 

@@ -1,7 +1,7 @@
 //! What the tests of the core share: a pod, and a desk with one ledger and one lane on it.
 
 use super::*;
-use crate::model::{DeletedPod, Field, ObservedPod, PodRecord};
+use crate::model::{DeletedPod, Field, ObservedPod, PodRecord, StorageKey};
 use std::time::Duration;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub(super) fn pod(uuid: &str, version: u64, status: &str) -> ObservedPod {
     record.set_text(Field::WorkloadName, "web");
     record.set_text(Field::Status, status);
     let (storage_id, shortened) = ("id".into(), Vec::new());
-    ObservedPod { storage_id, version: Some(version), record, scheduled: true, shortened }
+    ObservedPod { storage_id, version: Some(version), record, scheduled: true, shortened, key: None }
 }
 
 /// The same under a name, and an `_id`, of its own.
@@ -25,6 +25,12 @@ pub(super) fn named(name: &str, version: u64, status: &str) -> ObservedPod {
     let mut pod = pod(name, version, status);
     pod.record.name = name.into();
     pod.storage_id = format!("id-{name}");
+    pod
+}
+
+/// The same, which bcs-storage keeps under that name.
+pub(super) fn kept_as(mut pod: ObservedPod, name: &str) -> ObservedPod {
+    pod.key = Some(Box::new(StorageKey { namespace: "kept".into(), name: name.into() }));
     pod
 }
 

@@ -118,8 +118,9 @@ impl Oracle {
         self.approved = false;
     }
 
-    /// A point read of a name was answered.
-    pub fn read(&mut self, name: &str, answer: &PointRead, storage: &Storage) {
+    /// A point read was answered. It says nothing about pods whose documents are kept elsewhere.
+    pub fn read(&mut self, key: &str, answer: &PointRead, storage: &Storage) {
+        let Some(name) = storage.name_under(key) else { return };
         let found = match answer {
             PointRead::Gone => None,
             PointRead::Pod(pod) => Some(pod.record.uuid.as_str()),

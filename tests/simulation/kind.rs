@@ -119,6 +119,8 @@ pub fn furnish(storage: &mut Storage, cmdb: &mut Cmdb, rng: &mut Rng) {
             _ => {}
         }
     }
+    // Where the document of a pod is that is known by its record only, nobody can tell.
+    held.retain(|held| storage.key_of(&held.record.name).is_none());
     for held in held {
         cmdb.records.insert(held.record.uuid.clone(), held);
     }

@@ -4,12 +4,14 @@
 use super::checks::Violation;
 use super::placement::{NO_MODULE, Placement};
 use super::wire::Wire;
-use bcs_bkcmdb_synchronizer::model::{DeletedPod, Field, Observation, ObservedPod, PodRecord};
+use bcs_bkcmdb_synchronizer::model::{DeletedPod, Field, Observation, ObservedPod, PodRecord, StorageKey};
 use bcs_bkcmdb_synchronizer::plan::PointRead;
 use std::collections::BTreeMap;
 
 /// Annotations the CMDB takes only without their first entry.
 pub const SPACED: &str = r#"{"a":"b c","d":"e"}"#;
+/// What the names of some documents begin with and those of their pods do not.
+const KEY: &str = "key-of-";
 /// A workload name the CMDB refuses.
 pub const POISON: &str = "poison";
 
@@ -94,6 +96,8 @@ pub struct Storage {
     pub steady: bool,
     /// How many names pods have.
     pub names: u8,
+    /// Some documents are kept under another name than their pod's.
+    pub odd_keys: bool,
     /// Whether documents carry a version (Kubernetes) or none (Mesos).
     pub versions: bool,
     documents: BTreeMap<String, Document>,
@@ -119,6 +123,7 @@ impl Storage {
             edits: Edits::Any,
             steady: false,
             names,
+            odd_keys: false,
             versions,
             documents: BTreeMap::new(),
             changes: Vec::new(),
@@ -202,7 +207,14 @@ impl Storage {
         record.module_id = 41;
         record.set_text(Field::WorkloadName, "web");
         record.set_text(Field::Annotations, "{}");
-        let pod = ObservedPod { storage_id, version: None, record, scheduled: false, shortened: Vec::new() };
+        let pod = ObservedPod {
+            storage_id,
+            version: None,
+            record,
+            scheduled: false,
+            shortened: Vec::new(),
+            key: self.key_of(name),
+        };
         self.documents.insert(name.to_owned(), Document { pod, flagged: false, garbled: false });
         self.edit(name, rng);
     }
@@ -382,9 +394,23 @@ impl Storage {
 
     // ---- reads -----------------------------------------------------------------------------
 
-    /// A point read.
-    pub fn read(&self, name: &str, placement: &Placement) -> PointRead {
-        match self.documents.get(name).filter(|document| !document.flagged) {
+    /// Where a document is kept, if not under its pod's name.
+    pub fn key_of(&self, name: &str) -> Option<Box<StorageKey>> {
+        let odd = self.odd_keys && name.bytes().next_back().is_some_and(|last| last % 2 == 0);
+        odd.then(|| Box::new(StorageKey { namespace: "ns".into(), name: format!("{KEY}{name}") }))
+    }
+
+    /// The name of the pod whose document is kept under that name, if there can be one.
+    pub fn name_under<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let name = key.strip_prefix(KEY).unwrap_or(key);
+        let kept_under = self.key_of(name).map_or_else(|| name.to_owned(), |key| key.name);
+        (kept_under == key).then_some(name)
+    }
+
+    /// A point read of what is kept under that name.
+    pub fn read(&self, key: &str, placement: &Placement) -> PointRead {
+        let document = self.name_under(key).and_then(|name| self.documents.get(name));
+        match document.filter(|document| !document.flagged) {
             None => PointRead::Gone,
             Some(document) if document.garbled => PointRead::Unusable("garbled".into()),
             Some(document) => PointRead::Pod(Box::new(placement.place(&document.pod))),

@@ -3,7 +3,7 @@
 use super::refusals::DUPLICATES_IN_A_ROW;
 use super::{Effect, Failure, Holder, Lane, MODULE_UNKNOWN, PointRead};
 use crate::plan::mutation::{Mutation, active};
-use crate::plan::{Acked, FieldSet, Ledger, Moment, OrderKind, Proof, Source};
+use crate::plan::{Acked, FieldSet, Heir, Ledger, Moment, OrderKind, Proof, Source};
 use std::time::Duration;
 
 /// Codes of a whole create-many that, like [`MODULE_UNKNOWN`], blame the module of one record; the
@@ -68,7 +68,7 @@ impl Lane {
                 }
                 self.doomed(uuid, Proof::Superseded { by: pod.record.uuid.clone() }, ledger);
                 if let Some(job) = self.jobs.get_mut(uuid) {
-                    job.successor = Some((pod.record.uuid, pod.storage_id));
+                    job.successor = Some(Box::new(Heir::from(*pod)));
                 }
             }
             PointRead::Gone => {

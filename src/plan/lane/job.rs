@@ -2,7 +2,7 @@
 
 use super::{Holder, Step};
 use crate::model::Field;
-use crate::plan::{Acked, Desired, FieldSet, Fingerprint, Ledger, Moment, Order, OrderKind, Proof};
+use crate::plan::{Acked, Desired, FieldSet, Fingerprint, Heir, Ledger, Moment, Order, OrderKind, Proof};
 
 /// The open work on one uuid, folded: however many orders arrived, this is what is left to do.
 #[derive(Debug, Default)]
@@ -13,9 +13,9 @@ pub(super) struct Job {
     pub wanted: Option<Box<Desired>>,
     /// The pod is proven gone.
     pub doom: Option<Proof>,
-    /// The uid, with its `_id`, that has its name now; looked at once this one's record is deleted, so that its
+    /// The pod that was found in its place; looked at once this one's record is deleted, so that its
     /// create meets no duplicate.
-    pub successor: Option<(String, String)>,
+    pub successor: Option<Box<Heir>>,
     /// The name must be read in the storage first; `true`: because a listing lacked it.
     pub verify: Option<bool>,
     /// The CMDB's record must be read first.
@@ -75,15 +75,17 @@ impl Job {
         }
     }
 
-    fn point_read(&self, uuid: String) -> Step {
-        Step::PointRead { uuid, namespace: self.namespace.clone(), name: self.name.clone() }
+    fn point_read(&self, uuid: String, ledger: &Ledger) -> Step {
+        let (namespace, name) = ledger.key_of(&uuid).unwrap_or((&self.namespace, &self.name));
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        Step::PointRead { uuid, namespace, name }
     }
 
     /// The next request, as far as this uuid goes. `None`: nothing is left to do now.
     pub fn step(&mut self, uuid: &str, ledger: &Ledger, deletes: bool) -> Option<Step> {
         let uuid = uuid.to_owned();
         if self.verify.is_some() {
-            return Some(self.point_read(uuid));
+            return Some(self.point_read(uuid, ledger));
         }
         if self.read_back {
             return Some(Step::ReadBack { uuid });
@@ -110,13 +112,13 @@ impl Job {
             Acked::Unknown => Some(Step::ReadBack { uuid }),
             Acked::Absent if wanted.keeps_host => {
                 // Only the CMDB knew its host: without the record it must wait for one again.
-                Some(self.point_read(uuid))
+                Some(self.point_read(uuid, ledger))
             }
             Acked::Absent => Some(Step::Create(vec![uuid])),
             Acked::Present(held) => match wanted.to_send(&held) {
                 FieldSet::EMPTY if held.total != wanted.fingerprint.total => {
                     // All but the host it keeps: how the whole looks depends on the record.
-                    Some(self.point_read(uuid))
+                    Some(self.point_read(uuid, ledger))
                 }
                 // Somebody else made the record as it is wanted: seeing that lifts the refusal.
                 FieldSet::EMPTY if ledger.is_refused(&uuid) => Some(Step::ReadBack { uuid }),

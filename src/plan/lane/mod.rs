@@ -41,13 +41,13 @@ pub struct LaneSettings {
 /// The next thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Read namespace and name in bcs-storage.
+    /// Read a document of bcs-storage.
     PointRead {
         /// On whose behalf.
         uuid: String,
-        /// Namespace to read.
+        /// The storage's namespace of it.
         namespace: String,
-        /// Name to read.
+        /// The storage's name of it.
         name: String,
     },
     /// Read the record of that uuid in the CMDB.
@@ -379,7 +379,7 @@ impl Lane {
     fn finish(&mut self, uuid: String, now: Moment, ledger: &mut Ledger) -> Option<Order> {
         let job = self.jobs.get_mut(&uuid)?;
         let successor = job.successor.take();
-        let successor = successor.and_then(|(heir, id)| ledger.expect(&heir, &job.namespace, &job.name, &id));
+        let successor = successor.and_then(|heir| ledger.expect(&heir));
         if job.doom.take().is_some() && ledger.acked(&uuid) == Acked::Absent {
             ledger.removed(&uuid, now);
         }

@@ -1,7 +1,10 @@
 //! The entries and the three ways to find them: uuid, storage `_id`, namespace and name.
 
 use super::entry::Entry;
+use crate::model::StorageKey;
+use crate::plan::mutation::{Mutation, active};
 use hashbrown::HashTable;
+use std::collections::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A slab of entries with three indexes of four bytes an entry.
@@ -13,6 +16,8 @@ pub(super) struct Index {
     by_uuid: HashTable<u32>,
     by_id: HashTable<u32>,
     by_name: HashTable<u32>,
+    /// Where bcs-storage keeps the few documents it does not keep under their pod's names, by slot.
+    keys: HashMap<u32, StorageKey>,
 }
 
 impl Index {
@@ -128,6 +133,24 @@ impl Index {
         self.own_id(slot);
     }
 
+    /// Where bcs-storage keeps its document; `None`: under its namespace and name.
+    pub fn set_key(&mut self, slot: u32, key: Option<&StorageKey>) {
+        match key {
+            None if self.keys.is_empty() => {}
+            None => drop(self.keys.remove(&slot)),
+            Some(key) if self.keys.get(&slot) == Some(key) => {}
+            Some(key) => drop(self.keys.insert(slot, key.clone())),
+        }
+    }
+
+    /// The namespace and name bcs-storage is asked for its document by, as far as known.
+    pub fn key(&self, slot: u32) -> Option<(&str, &str)> {
+        match self.keys.get(&slot) {
+            Some(key) if !active(Mutation::ReadByName) => Some((&key.namespace, &key.name)),
+            _ => self.get(slot).map(|entry| (entry.namespace(), entry.name())),
+        }
+    }
+
     /// Its name and id no longer lead to this entry; its uuid still does.
     fn release(&mut self, slot: u32) {
         let Some(entry) = self.get(slot) else { return };
@@ -148,6 +171,7 @@ impl Index {
         let hash = self.hash(entry.uuid());
         remove(&mut self.by_uuid, hash, slot);
         self.slots[slot as usize] = None;
+        self.set_key(slot, None);
         self.free.push(slot);
     }
 

@@ -2,7 +2,7 @@
 
 use super::entry::Life;
 use super::entry::Repair;
-use super::{Acked, Desired, Entry, Failing, Ledger, Order, Refusal, TOMBSTONES, verify_order};
+use super::{Acked, Desired, Entry, Failing, Heir, Ledger, Order, Refusal, TOMBSTONES, verify_order};
 use crate::convert::repair::Repairs;
 use crate::model::Field;
 use crate::plan::mutation::{Mutation, active};
@@ -27,6 +27,12 @@ impl Ledger {
     pub fn name_of(&self, uuid: &str) -> Option<(&str, &str)> {
         let entry = self.index.get(self.index.by_uuid(uuid)?)?;
         Some((entry.namespace(), entry.name()))
+    }
+
+    /// The namespace and name bcs-storage is asked for the pod of a uuid by: its own key of the
+    /// document where it showed one, else the names of the record.
+    pub fn key_of(&self, uuid: &str) -> Option<(&str, &str)> {
+        self.index.key(self.index.by_uuid(uuid)?)
     }
 
     /// The storage `_id` of a uuid.
@@ -108,11 +114,13 @@ impl Ledger {
 
     /// Another pod's point read found this uid under its name: from now on events about it are known
     /// for what they are. Returns the order to read it.
-    pub fn expect(&mut self, uuid: &str, namespace: &str, name: &str, storage_id: &str) -> Option<Order> {
+    pub fn expect(&mut self, heir: &Heir) -> Option<Order> {
+        let Heir { uuid, namespace, name, storage_id, key } = heir;
         let slot = match self.index.by_uuid(uuid) {
             Some(slot) => slot,
             None => self.insert(Entry::new(uuid, namespace, name, storage_id, Acked::Absent)),
         };
+        self.index.set_key(slot, key.as_deref());
         self.inherit(slot);
         let entry = self.index.get_mut(slot)?;
         if matches!(entry.life, Life::Tombstone(_)) {

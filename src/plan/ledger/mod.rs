@@ -24,7 +24,7 @@ pub use report::{Counts, Standing, Trouble};
 
 use super::{Fingerprint, Fingerprinter, Moment};
 
-use crate::model::PodRecord;
+use crate::model::{ObservedPod, PodRecord, StorageKey};
 use entry::Entry;
 use index::Index;
 
@@ -78,6 +78,28 @@ pub enum OrderKind {
         /// A complete listing lacked it: finding it shows that listings miss pods.
         missing: bool,
     },
+}
+
+/// The pod a point read found where another one was looked for: who it is, and where to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heir {
+    /// Its uuid.
+    pub uuid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `_id` of its document.
+    pub storage_id: String,
+    /// Where bcs-storage keeps it, if not under these names.
+    pub key: Option<Box<StorageKey>>,
+}
+
+impl From<ObservedPod> for Heir {
+    fn from(pod: ObservedPod) -> Self {
+        let ObservedPod { storage_id, record: PodRecord { uuid, namespace, name, .. }, key, .. } = pod;
+        Self { uuid, namespace, name, storage_id, key }
+    }
 }
 
 /// What an observation came to.

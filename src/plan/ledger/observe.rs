@@ -33,12 +33,16 @@ impl Ledger {
 
     /// A claim that a pod is gone: whoever it may be about is read.
     fn hint(&mut self, hint: &DeletedPod, pod: Option<&ObservedPod>, now: Moment) -> Decision {
+        let named = pod.and_then(|pod| Some((self.index.by_uuid(&pod.record.uuid)?, pod)));
+        if let Some((slot, pod)) = named {
+            self.note_key(slot, pod);
+        }
         // Uuid, `_id` and name may lead to different pods, and the claim may be about any of them.
         let mut known: Vec<u32> = [
             self.index.by_uuid(&hint.uuid),
             self.index.by_id(&hint.storage_id),
             self.index.by_name(&hint.namespace, &hint.name),
-            pod.and_then(|pod| self.index.by_uuid(&pod.record.uuid)),
+            named.map(|(slot, _)| slot),
         ]
         .into_iter()
         .flatten()
@@ -83,6 +87,9 @@ impl Ledger {
     ) -> Decision {
         let record = &pod.record;
         let known = self.index.by_uuid(&record.uuid);
+        if let Some(slot) = known {
+            self.note_key(slot, &pod);
+        }
         let holder = self.index.by_name(&record.namespace, &record.name).filter(|slot| known != Some(*slot));
         if let Some(holder) = holder {
             let dead = self.index.get(holder).is_some_and(Entry::is_dead);
@@ -161,7 +168,7 @@ impl Ledger {
     /// The entry of a pod, new if need be; names of dead pods lead to it.
     fn entry_of(&mut self, pod: &ObservedPod) -> u32 {
         let record = &pod.record;
-        match self.index.by_uuid(&record.uuid) {
+        let slot = match self.index.by_uuid(&record.uuid) {
             Some(slot) => {
                 self.inherit(slot);
                 slot
@@ -170,6 +177,16 @@ impl Ledger {
                 let (uuid, namespace, name) = (&record.uuid, &record.namespace, &record.name);
                 self.insert(Entry::new(uuid, namespace, name, &pod.storage_id, Acked::Absent))
             }
+        };
+        self.note_key(slot, pod);
+        slot
+    }
+
+    /// A point read of the pod asks where this document is from now on, believed or not, unless a newer
+    /// one was seen.
+    fn note_key(&mut self, slot: u32, pod: &ObservedPod) {
+        if self.index.get(slot).is_some_and(|entry| !older(pod.version, entry.version)) {
+            self.index.set_key(slot, pod.key.as_deref());
         }
     }
 
@@ -193,6 +210,7 @@ impl Ledger {
         if !pod.storage_id.is_empty() {
             self.index.set_id(slot, &pod.storage_id);
         }
+        self.index.set_key(slot, pod.key.as_deref());
         self.index.own_name(slot);
         let Some(entry) = self.index.get_mut(slot) else { return };
         if matches!(entry.life, Life::Tombstone(_)) {

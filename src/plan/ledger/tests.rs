@@ -296,7 +296,7 @@ fn whoever_a_delete_may_be_about_is_read() {
 #[test]
 fn a_delete_that_names_two_pods_has_both_read() {
     let mut ledger = recorded(1, "S1");
-    ledger.expect("b", "ns", "web-0", "id");
+    ledger.expect(&pod("b", 2, "").into());
     let claim = || queued(None, Some(hint_of(&pod("b", 2, ""))));
     assert_eq!(uuids(&ledger.event(claim(), NOW).orders), ["a", "b"]);
     ledger.doom("b");
@@ -373,7 +373,7 @@ fn every_recordable_pod_is_counted_once() {
 fn a_successor_is_known_before_it_is_read() {
     let mut ledger = recorded(1, "S1");
     ledger.doom("a");
-    assert_eq!(ledger.expect("b", "ns", "web-0", "id").map(|order| order.uuid), Some("b".into()));
+    assert_eq!(ledger.expect(&pod("b", 2, "").into()).map(|order| order.uuid), Some("b".into()));
     let claim = Some(hint_of(&pod("b", 2, "S2")));
     assert_eq!(uuids(&ledger.event(queued(None, claim), NOW).orders), ["b"]);
 }
@@ -390,4 +390,63 @@ fn an_event_about_a_pod_that_a_listing_lacked_is_handed_over_if_its_record_is_in
         assert_eq!(see(&mut ledger, pod("a", 1, "S1"), Event), verdict);
         assert_eq!(see(&mut ledger, pod("a", 1, "S1"), Event), Verdict::Suppressed);
     }
+}
+
+/// Where a point read of pod `a` would ask.
+#[track_caller]
+fn check_key(ledger: &Ledger, expected: (&str, &str)) {
+    assert_eq!(ledger.key_of("a"), Some(expected));
+}
+
+#[test]
+fn a_point_read_asks_where_the_storage_showed_the_document() {
+    for source in [Event, Listing, Read] {
+        let mut ledger = ledger();
+        ledger.stored(&pod("a", 1, "S1").record);
+        check_key(&ledger, ("ns", "web-0"));
+        see(&mut ledger, kept_as(pod("a", 2, "S2"), "there"), source);
+        check_key(&ledger, ("kept", "there"));
+        // Its end does not make it forgotten: the record is still to be read for.
+        ledger.doom("a");
+        check_key(&ledger, ("kept", "there"));
+        ledger.removed("a", NOW);
+        ledger.forget_dead(NOW + LATEST + SECOND);
+        assert_eq!(ledger.key_of("a"), None);
+        // Neither does the next pod in its place inherit it.
+        see(&mut ledger, named("b", 1, "S1"), Listing);
+        assert_eq!(ledger.key_of("b"), Some(("ns", "b")));
+    }
+}
+
+#[test]
+fn a_document_that_is_not_believed_yet_is_read_where_it_is() {
+    let odd = || kept_as(pod("a", 5, "S5"), "there");
+    let dead = |ledger: &mut Ledger| ledger.event(queued(None, Some(hint_of(&pod("a", 4, "")))), NOW);
+    let mut late = ledger();
+    assert_eq!(dead(&mut late).verdict, Verdict::UnknownDelete);
+    assert_eq!(see(&mut late, odd(), Event), Verdict::Verify);
+    check_key(&late, ("kept", "there"));
+    // A delete and a version of it at once, of a pod that was known by its record.
+    let mut folded = ledger();
+    folded.stored(&pod("a", 1, "S1").record);
+    assert_eq!(folded.event(queued(Some(odd()), Some(hint("id"))), NOW).verdict, Verdict::Verify);
+    check_key(&folded, ("kept", "there"));
+    // Beside another one that has its name.
+    let mut beside = recorded(1, "S1");
+    beside.expect(&pod("b", 2, "").into());
+    see(&mut beside, kept_as(pod("b", 5, "S5"), "there"), Event);
+    assert_eq!(beside.key_of("b"), Some(("kept", "there")));
+}
+
+#[test]
+fn an_older_document_does_not_say_where_the_pod_is() {
+    let mut ledger = recorded(5, "S5");
+    for source in [Event, Listing] {
+        see(&mut ledger, kept_as(pod("a", 4, "S4"), "before"), source);
+        check_key(&ledger, ("ns", "web-0"));
+    }
+    see(&mut ledger, kept_as(pod("a", 6, "S6"), "after"), Event);
+    check_key(&ledger, ("kept", "after"));
+    see(&mut ledger, pod("a", 4, "S4"), Read);
+    check_key(&ledger, ("ns", "web-0"));
 }

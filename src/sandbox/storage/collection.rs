@@ -134,6 +134,17 @@ impl Collection {
         rng: &mut fastrand::Rng,
     ) -> Result<Event, PutError> {
         let key = key_of(&data)?;
+        Ok(self.put_under(key, data, now, rng))
+    }
+
+    /// The same under any key.
+    pub(super) fn put_under(
+        &mut self,
+        key: Key,
+        data: Arc<Value>,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Event {
         let place = self.index.get(&key).copied();
         let before = match place {
             Some(place) => Some(&self.documents[place]),
@@ -163,7 +174,7 @@ impl Collection {
                 self.documents.push(document.clone());
             }
         }
-        Ok(Event::Document(kind, document))
+        Event::Document(kind, document)
     }
 
     /// Deletes a document and says what the watchers are told; nothing if it was not there.

@@ -94,11 +94,32 @@ impl SimStorage {
     /// Stores a pod or taskgroup under its `metadata.namespace` and `metadata.name`, in place of
     /// an earlier one, and tells the watchers.
     pub fn put(&self, cluster: &str, pod: impl Into<Arc<Value>>) -> Result<(), PutError> {
+        self.store(cluster, |collection, rng| collection.put(pod.into(), Timestamp::now(), rng))
+    }
+
+    /// The same under a key of its own: the storage does not look whether the pod has that name too.
+    pub fn put_under(
+        &self,
+        cluster: &str,
+        (namespace, name): (&str, &str),
+        pod: impl Into<Arc<Value>>,
+    ) -> Result<(), PutError> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.store(cluster, |collection, rng| {
+            Ok(collection.put_under(key, pod.into(), Timestamp::now(), rng))
+        })
+    }
+
+    fn store(
+        &self,
+        cluster: &str,
+        put: impl FnOnce(&mut Collection, &mut fastrand::Rng) -> Result<Event, PutError>,
+    ) -> Result<(), PutError> {
         let mut guard = self.shared.state.lock();
         let state = &mut *guard;
         let unknown = || PutError::UnknownCluster(cluster.to_owned());
         let collection = state.clusters.get_mut(cluster).ok_or_else(unknown)?;
-        let event = collection.put(pod.into(), Timestamp::now(), &mut state.rng)?;
+        let event = put(collection, &mut state.rng)?;
         state.publish(cluster, event);
         Ok(())
     }

@@ -490,3 +490,19 @@ fn parked_records_beyond_the_bound_are_read_again() {
     desk.create_answered("c", Err(busy()));
     assert!(desk.lane.record("c").is_none());
 }
+
+#[test]
+fn a_pod_is_read_where_the_storage_keeps_it_and_so_is_the_one_found_there() {
+    let mut desk = Desk::new();
+    desk.record(kept_as(named("a", 1, "S1"), "there"));
+    desk.event(None, Some(hint("id-a")));
+    desk.expect("read there for a");
+    desk.found_pod("a", kept_as(named("b", 1, "S1"), "there"));
+    desk.expect("delete a");
+    desk.deleted("a", Ok(()));
+    desk.expect("hint b");
+    assert_eq!(desk.ledger.name_of("b"), Some(("ns", "b")));
+    desk.expect("read there for b");
+    desk.found_pod("b", kept_as(named("b", 1, "S1"), "there"));
+    desk.expect("create b");
+}
