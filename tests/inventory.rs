@@ -193,6 +193,35 @@ fn a_list_that_stays_cut_is_no_list() {
     }
 }
 
+#[test]
+fn an_element_that_one_whole_answer_repeats_is_listed_once() {
+    // `count` is that of the rows, of the distinct ones, or says that there are more.
+    for (count, complete) in [(3, true), (2, true), (4, false)] {
+        let script = Script::new();
+        let peer = script.peer();
+        let rows = [cluster("A"), cluster("C"), cluster("A")];
+        script.good("/projects/p1/clusters/", &json!({"count": count, "results": rows}));
+        let inventory = source(&peer).pull().unwrap();
+        assert_eq!(inventory.complete, complete, "{count}: {:?}", inventory.problems);
+        let found = if complete { "A=2 B=3 C=2" } else { "B=3" };
+        assert_eq!(shown(&inventory), found, "{count}");
+    }
+}
+
+#[test]
+fn pages_that_shift_and_repeat_one_element_for_another_are_no_whole_list() {
+    let peer = Peer::answering(|request: &Received| {
+        let data = match request.target.split_once('?').unwrap() {
+            ("/paas/prod/projects/", _) => paged(&[project("p1", 2)]),
+            (_, query) if query.contains("offset=") => json!({"count": 3, "results": [cluster("A")]}),
+            _ => json!({"count": 3, "results": [cluster("A"), cluster("B")]}),
+        };
+        (200, success(&data))
+    });
+    let error = source(&peer).pull().unwrap_err();
+    assert!(error.to_string().contains("cut short"), "{error}");
+}
+
 /// Answers that are none: status, body, and what the problem must say.
 fn bad_answers() -> Vec<(u16, Vec<u8>, &'static str)> {
     vec![

@@ -90,11 +90,14 @@ impl Gateway {
         let mut offset = 0;
         for _ in 0..MAX_PAGES {
             let (page, count) = self.counted(operation, &format!("{path}?{query}"))?;
+            // All of it in one answer: what it repeats is there twice. Pages that shift repeat an element
+            // in the place of another.
+            let whole = offset == 0 && count.is_some_and(|count| page.len() >= count);
             offset += page.len();
             let before = items.len();
             items.extend(page.into_iter().filter(|item| known.insert(item.clone())));
             // Without a count the answer is all there is; with one, less than it is a page.
-            if count.is_none_or(|count| items.len() >= count) {
+            if whole || count.is_none_or(|count| items.len() >= count) {
                 return Ok(items);
             }
             if items.len() == before {
