@@ -298,7 +298,7 @@ fn a_listing_walks_by_id_although_the_front_end_caps_its_pages() {
     let (mut found, mut unusable, mut next) = (Vec::new(), 0, Some(0));
     while let Some(after) = next {
         let page = cmdb.list_page(2, CLUSTER, after, &mut |stored| found.push(stored)).unwrap();
-        unusable += page.unusable;
+        unusable += page.unusable.count;
         next = page.next;
     }
     assert_eq!(found.iter().map(|s| s.pod_id).collect::<Vec<_>>(), [10, 20, 40, 50, 60, 70]);

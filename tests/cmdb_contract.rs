@@ -62,7 +62,7 @@ fn list(cmdb: &Client) -> Vec<PodRecord> {
     let (mut found, mut next) = (Vec::new(), Some(0));
     while let Some(after) = next {
         let page = cmdb.list_page(2, CLUSTER, after, &mut |stored| found.push(stored.record)).unwrap();
-        assert_eq!(page.unusable, 0);
+        assert_eq!(page.unusable.count, 0);
         next = page.next;
     }
     found

@@ -23,8 +23,8 @@ const ALERTS: &str = include_str!("../packaging/prometheus/alerts.yml");
 const DASHBOARD_FILE: &str = "packaging/grafana/bkcmdb-synchronizer.json";
 const DASHBOARD: &str = include_str!("../packaging/grafana/bkcmdb-synchronizer.json");
 
-/// The metrics of interface.md 4, `paused`, and those of the ports, each with its type and labels.
-const INTERFACE: [(&str, &str, &[&str]); 29] = [
+/// The metrics of interface.md 4, `paused`, `unusable_records`, and those of the ports, each with its type and labels.
+const INTERFACE: [(&str, &str, &[&str]); 30] = [
     ("build_info", "gauge", &["version"]),
     ("is_master", "gauge", &[]),
     ("coordination_up", "gauge", &[]),
@@ -50,6 +50,7 @@ const INTERFACE: [(&str, &str, &[&str]); 29] = [
     ("watch_missed_total", "counter", &["cluster"]),
     ("held_back_deletes", "gauge", &["cluster"]),
     ("paused", "gauge", &["cluster"]),
+    ("unusable_records", "gauge", &["cluster"]),
     ("port_connections", "gauge", &["port"]),
     ("port_accepted_total", "counter", &["port"]),
     ("port_refused_total", "counter", &["port", "reason"]),

@@ -3,10 +3,11 @@
 //! Every function returns the reason in words when the data cannot be what the CMDB means; what
 //! that says about the call is for `envelope::Intent` to decide.
 
+use super::CmdbError;
+use super::client::{Page, Unusable};
 use super::error::classify;
 use super::found::found;
 use super::record::{StoredRecord, WireRecord};
-use super::{CmdbError, client::Page};
 use crate::http::excerpt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed};
@@ -91,7 +92,7 @@ pub(super) fn page(
     on_record: &mut dyn FnMut(&StoredRecord),
 ) -> Result<Page, String> {
     let mut last = after_pod_id;
-    let mut unusable = 0;
+    let mut unusable = Unusable::default();
     let (count, records) = found(data, &mut |wire| {
         if wire.stored.cluster != cluster {
             let other = excerpt(wire.stored.cluster.as_bytes());
@@ -103,7 +104,7 @@ pub(super) fn page(
         }
         last = stored.pod_id;
         match stored.record.uuid.is_empty() {
-            true => unusable += 1,
+            true => unusable.add(stored),
             false => on_record(stored),
         }
         Ok(())
@@ -231,10 +232,13 @@ mod tests {
 
     #[test]
     fn a_record_without_uuid_is_counted_and_passed_over() {
-        let json =
-            format!(r#"{{"count":2,"info":[{},{{"bk_pod_id":12,"bk_pod_cluster":"C"}}]}}"#, info(&[11]));
+        let json = format!(
+            r#"{{"count":2,"info":[{},{{"bk_pod_id":12,"bk_pod_cluster":"C","bk_pod_namespace":"ns","bk_pod_uuid":[7]}}]}}"#,
+            info(&[11])
+        );
         let (page, ids) = list(&json).unwrap();
-        assert_eq!((page.records, page.unusable, ids), (2, 1, vec![11]));
+        assert_eq!((page.records, page.unusable.count, ids), (2, 1, vec![11]));
+        assert_eq!(page.unusable.first, ["bk_pod_id 12 (ns/)"]);
     }
 
     #[test]

@@ -48,14 +48,45 @@ pub struct Scope<'a> {
 }
 
 /// What one page of a listing held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// Records in it.
     pub records: usize,
-    /// Records without a uuid among them: nothing can be done with those, they are only counted.
-    pub unusable: usize,
+    /// Records without a uuid among them: nothing can be done with those.
+    pub unusable: Unusable,
     /// `after_pod_id` of the next page; `None`: this was the last one.
     pub next: Option<i64>,
+}
+
+/// Records of a listing that have no uuid, or none that is a text or a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unusable {
+    /// How many.
+    pub count: usize,
+    /// The first [`Unusable::NAMED`] of them, in words.
+    pub first: Vec<String>,
+}
+
+impl Unusable {
+    /// How many are named.
+    pub const NAMED: usize = 3;
+
+    /// One more.
+    pub(super) fn add(&mut self, stored: &StoredRecord) {
+        self.count += 1;
+        if self.first.len() < Self::NAMED {
+            let shown = |name: &str| http::excerpt(name.as_bytes());
+            let (namespace, name) = (shown(&stored.record.namespace), shown(&stored.record.name));
+            self.first.push(format!("bk_pod_id {} ({namespace}/{name})", stored.pod_id));
+        }
+    }
+
+    /// Those of a further page.
+    pub fn extend(&mut self, further: Self) {
+        self.count += further.count;
+        self.first.extend(further.first);
+        self.first.truncate(Self::NAMED);
+    }
 }
 
 /// Everything that is said to the CMDB. Cheap to clone; clones share connections and the limit.

@@ -17,7 +17,7 @@ mod record;
 mod topology;
 mod topology_cache;
 
-pub use client::{Client, Page, Scope, Settings};
+pub use client::{Client, Page, Scope, Settings, Unusable};
 pub use error::CmdbError;
 pub use record::StoredRecord;
 pub use topology_cache::TopologyCache;

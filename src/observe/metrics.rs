@@ -186,7 +186,7 @@ impl<V: ?Sized> Metric<V> {
     }
 }
 
-const METRICS: [Metric<View>; 26] = [
+const METRICS: [Metric<View>; 27] = [
     metric("build", "The version at work", Kind::Info, |view| {
         vec![(vec![("version", escape(view.status.version))], Value::Info)]
     }),
@@ -229,6 +229,9 @@ const METRICS: [Metric<View>; 26] = [
     }),
     metric("rejected_pods", "Pods the CMDB refuses", Kind::Gauge, |view| {
         statuses(view, |cluster| Value::Gauge(cluster.pods.rejected as f64))
+    }),
+    metric("unusable_records", "Records of the CMDB without a uuid", Kind::Gauge, |view| {
+        statuses(view, |cluster| Value::Gauge(cluster.pods.unusable as f64))
     }),
     metric("watch_connected", "Whether the watch stream is open", Kind::Gauge, |view| {
         statuses(view, |cluster| flag(cluster.watch.connected))

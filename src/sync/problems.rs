@@ -25,12 +25,14 @@ pub(super) enum Problem {
     HeldBack,
     /// Documents of the storage that cannot be understood.
     Documents,
+    /// Records of the CMDB that nothing can be done with.
+    Records,
 }
 
 impl Problem {
     /// Whether the cluster is `degraded` by it. The others need somebody's attention; all else goes on.
     fn degrades(self) -> bool {
-        !matches!(self, Self::Documents | Self::HeldBack)
+        !matches!(self, Self::Documents | Self::HeldBack | Self::Records)
     }
 }
 
@@ -116,6 +118,7 @@ impl Problem {
             Self::PreviousBusiness => "previous_business",
             Self::HeldBack => "held_back_deletes",
             Self::Documents => "documents",
+            Self::Records => "records",
         }
     }
 
@@ -130,6 +133,7 @@ impl Problem {
             Self::PreviousBusiness => "the previous business is clean",
             Self::HeldBack => "no deletes are held back",
             Self::Documents => "every document can be understood",
+            Self::Records => "every record has a uuid",
         }
     }
 }
@@ -175,6 +179,7 @@ mod tests {
             Problem::PreviousBusiness,
             Problem::HeldBack,
             Problem::Documents,
+            Problem::Records,
         ] {
             assert!(words.contains(&format!("\"advice.{}\"", problem.kind())), "{problem:?}");
         }

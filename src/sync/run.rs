@@ -6,7 +6,7 @@
 
 use super::problems::Problem;
 use super::shared::Shared;
-use crate::cmdb::CmdbError;
+use crate::cmdb::{CmdbError, Unusable};
 use crate::config::SyncPolicy;
 use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation, ObservedPod};
@@ -162,6 +162,7 @@ impl<'a> Run<'a> {
             ledger.prints()
         };
         let mut after = Some(0);
+        let mut unusable = Unusable::default();
         while let Some(last) = after {
             self.go_on()?;
             let mut seen = Vec::new();
@@ -173,9 +174,11 @@ impl<'a> Run<'a> {
             )?;
             let mut ledger = shared.ledger.lock();
             seen.iter().for_each(|seen| ledger.seen(seen));
+            unusable.extend(page.unusable);
             after = page.next;
         }
         shared.ledger.lock().end_stored();
+        shared.unusable_records(&unusable);
         Ok(())
     }
 

@@ -190,6 +190,21 @@ impl Shared {
         self.problems.show(Problem::Documents, format!("passed over until the next full sync: {message}"));
     }
 
+    /// What a complete listing of the CMDB held that nothing can be done with.
+    pub fn unusable_records(&self, unusable: &cmdb::Unusable) {
+        let cmdb::Unusable { count, first } = unusable;
+        self.stats.unusable_records.store(*count as u64, Relaxed);
+        if *count == 0 {
+            self.problems.clear(Problem::Records);
+            return;
+        }
+        let first = first.join(", ");
+        let message = format!(
+            "{count} records of this cluster in the CMDB have no uuid, and are left as they are: {first}"
+        );
+        self.problems.set(Problem::Records, message);
+    }
+
     /// A sender shard works again; when it was the last one that failed, what was missed meanwhile
     /// is looked for.
     pub fn sender_recovered(&self, shard: usize) {

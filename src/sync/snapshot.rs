@@ -144,6 +144,8 @@ pub struct PodCounts {
     pub unscheduled: usize,
     /// Recorded with an optional field shortened or left out.
     pub degraded: usize,
+    /// Records of the cluster in the CMDB without a uuid, which are left as they are; not part of `cmdb`.
+    pub unusable: usize,
 }
 
 /// The watch stream.

@@ -20,6 +20,8 @@ pub(super) struct Stats {
     pub deleted: AtomicU64,
     pub retries: AtomicU64,
     pub missed: AtomicU64,
+    /// Records of the CMDB that its last complete listing held and nothing can be done with.
+    pub unusable_records: AtomicU64,
     pub in_flight: AtomicUsize,
     pub watch_connected: AtomicBool,
     pub watch_streams: AtomicU64,

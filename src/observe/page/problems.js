@@ -6,7 +6,7 @@ const KINDS = {
   coordination: "bad", no_master: "bad", unassigned: "bad", discovery: "bad", cmdb_writes: "bad", topology: "bad",
   full_sync: "bad", watch: "bad", mute_watch: "bad", default_module: "bad", suspended: "bad", held_back_deletes: "warn",
   rejected: "warn", fleet: "warn", worker_gone: "warn", previous_business: "warn", configuration: "warn", restart: "warn", certificate: "warn", journal: "warn",
-  clock: "warn", versions: "warn", documents: "warn", other: "warn",
+  clock: "warn", versions: "warn", documents: "warn", records: "warn", other: "warn",
   waiting: "warn", stopping: "note", paused: "note", left: "note",
 };
 const NAMED = 6;

@@ -39,6 +39,7 @@ impl Reconciler {
                 rejected: counts.rejected,
                 unscheduled: counts.unscheduled,
                 degraded: counts.degraded,
+                unusable: shared.stats.unusable_records.load(Relaxed) as usize,
             },
             watch: WatchStatus {
                 connected: shared.stats.watch_connected.load(Relaxed),
