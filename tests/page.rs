@@ -8,6 +8,7 @@ mod fake;
 mod world;
 
 use bcs_bkcmdb_synchronizer::config::{Config, Secret, Sources};
+use bcs_bkcmdb_synchronizer::front::Hosts;
 use bcs_bkcmdb_synchronizer::observe::StatusServer;
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control, ProblemStatus};
@@ -362,7 +363,9 @@ fn thousand() -> Arc<Fake> {
 
 fn serve(source: &Arc<Fake>, token: Option<&str>) -> (StatusServer, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = StatusServer::start(listener, None, token.map(Secret::new), source.clone()).unwrap();
+    let server =
+        StatusServer::start(listener, None, token.map(Secret::new), Hosts::default(), source.clone())
+            .unwrap();
     let address = format!("http://{}/", server.addr());
     (server, address)
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcs_bkcmdb_synchronizer::config::Secret;
+use bcs_bkcmdb_synchronizer::front::Hosts;
 use bcs_bkcmdb_synchronizer::http::{Outcome, RequestStats};
 use bcs_bkcmdb_synchronizer::observe::{MetricsServer, StatusServer};
 use bcs_bkcmdb_synchronizer::sync::numbers::{ClusterNumbers, Histogram, MetricsSource, Numbers};
@@ -55,7 +56,9 @@ fn listener() -> TcpListener {
 
 fn start(token: Option<&str>) -> (StatusServer, Arc<Fake>) {
     let source = fake(true);
-    let server = StatusServer::start(listener(), None, token.map(Secret::new), source.clone()).unwrap();
+    let server =
+        StatusServer::start(listener(), None, token.map(Secret::new), Hosts::default(), source.clone())
+            .unwrap();
     (server, source)
 }
 
@@ -133,7 +136,7 @@ fn a_head_request_has_the_status_and_no_body() {
 
 #[test]
 fn trouble_shows_as_503_with_its_problems() {
-    let server = StatusServer::start(listener(), None, None, fake(false)).unwrap();
+    let server = StatusServer::start(listener(), None, None, Hosts::default(), fake(false)).unwrap();
     for path in ["/healthz", "/readyz"] {
         let answer = ask(server.addr(), &format!("GET {path}"), "");
         assert_eq!(answer.status, 503, "{path}");
@@ -217,8 +220,46 @@ fn the_page_is_one_document_under_a_strict_policy_and_shows_no_state_by_itself()
 }
 
 #[test]
+fn with_allowed_hosts_a_page_under_another_name_reads_nothing() {
+    let hosts = Hosts::of(&["status.example.com".to_owned()]);
+    let status = StatusServer::start(listener(), None, None, hosts.clone(), fake(true)).unwrap();
+    let metrics = MetricsServer::start(listener(), fake(true), fake(true), hosts, Vec::new()).unwrap();
+    for (addr, path) in
+        [(status.addr(), "/api/v1/status"), (status.addr(), "/healthz"), (metrics.addr(), "/metrics")]
+    {
+        let check = |line: &str, headers: &str, wanted: u16| {
+            let answer = ask(addr, line, headers);
+            assert_eq!(answer.status, wanted, "{line} {headers:?}: {}", answer.body);
+            if wanted == 421 {
+                assert_eq!(answer.error_code(), "misdirected");
+                assert!(answer.body.contains("http_allowed_hosts"), "{}", answer.body);
+            }
+        };
+        let get = format!("GET {path}");
+        check(&get, "", 200);
+        for good in ["localhost", "LocalHost:1", "[::1]:8080", "10.0.0.5", "STATUS.example.com.:8080"] {
+            check(&get, &format!("Host: {good}\r\n"), 200);
+        }
+        for bad in [
+            "evil.example",
+            "evil.example:8080",
+            "",
+            "127.0.0.1.evil.example",
+            "status.example.com.evil.example",
+        ] {
+            check(&get, &format!("Host: {bad}\r\n"), 421);
+        }
+        check("POST /api/v1/sync", "Host: evil.example\r\n", 421);
+        check(&get, "Host: localhost\r\nHost: evil.example\r\n", 400);
+        check(&get, "Host: l\u{f6}calhost\r\n", 400);
+        check(&format!("GET http://evil.example{path}"), "", 400);
+    }
+}
+
+#[test]
 fn the_metric_port_speaks_the_names_of_the_interface() {
-    let server = MetricsServer::start(listener(), fake(true), fake(true), Vec::new()).unwrap();
+    let server =
+        MetricsServer::start(listener(), fake(true), fake(true), Hosts::default(), Vec::new()).unwrap();
     let answer = ask(server.addr(), "GET /metrics", "");
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);

@@ -22,6 +22,7 @@ pub fn check(draft: &mut Draft<'_>) -> ContainerServerConfig {
         body_limit: draft.number("body_limit"),
         query_timeout: draft.seconds("query_timeout"),
         watch_retention: draft.seconds("watch_retention"),
+        http_allowed_hosts: draft.host_names("http_allowed_hosts"),
     }
 }
 

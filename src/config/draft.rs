@@ -115,6 +115,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Names of hosts.
+    pub fn host_names(&mut self, name: &str) -> Vec<String> {
+        let hosts = self.list(name);
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if let Some(wrong) = hosts.iter().find(|host| !host.bytes().all(is_name)) {
+            self.refuse(name, format!("each must be the name of a host, without scheme and port: {wrong:?}"));
+        }
+        hosts
+    }
+
     /// A secret, fetched from where it is.
     pub fn secret(&mut self, name: &str) -> Secret {
         let source = match self.plain(name) {

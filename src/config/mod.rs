@@ -140,6 +140,7 @@ pub struct Config {
     pub delete_guard_min: usize,
     pub shutdown_grace: Duration,
     pub admin_token: Option<Secret>,
+    pub http_allowed_hosts: Vec<String>,
     pub delete_journal: Option<PathBuf>,
     /// Files that secrets were read from.
     pub secret_files: Vec<PathBuf>,
@@ -161,6 +162,7 @@ pub struct ContainerServerConfig {
     pub body_limit: usize,
     pub query_timeout: Duration,
     pub watch_retention: Duration,
+    pub http_allowed_hosts: Vec<String>,
 }
 
 /// Where the container server learns which modules a business has.

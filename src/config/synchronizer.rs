@@ -80,6 +80,7 @@ pub fn check(draft: &mut Draft<'_>) -> Config {
         delete_guard_min: draft.number("delete_guard_min"),
         shutdown_grace: draft.seconds("shutdown_grace"),
         admin_token: draft.secret_in_file("admin_token_file"),
+        http_allowed_hosts: draft.host_names("http_allowed_hosts"),
         delete_journal: draft.path("delete_journal").or_else(|| draft.state_directory()),
         secret_files: Vec::new(),
     };

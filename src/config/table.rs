@@ -58,6 +58,9 @@ const fn ignored(name: &'static str, switch: bool) -> Key {
     Key { name, default: Fallback::Text(""), kind: Kind::Ignored { switch }, help: "no longer acts" }
 }
 
+/// Of both programs.
+const ALLOWED_HOSTS: &str = "names the ports may be addressed by, beside IP addresses, localhost and the name of this machine, as a defence against DNS rebinding; empty: any";
+
 const PORT: (i64, i64) = (0, u16::MAX as i64);
 
 const SYNCHRONIZER_KEYS: &[Key] = &[
@@ -228,6 +231,7 @@ const SYNCHRONIZER_KEYS: &[Key] = &[
         "",
         "file with the bearer token for POST calls; without it they are allowed from loopback only",
     ),
+    list("http_allowed_hosts", ALLOWED_HOSTS),
     text(
         "delete_journal",
         "",
@@ -272,4 +276,5 @@ const CONTAINER_SERVER_KEYS: &[Key] = &[
     number("body_limit", "33554432", (1024, 1 << 30), "largest request body in bytes"),
     number("query_timeout", "30", (1, MAX_TIMEOUT), "seconds one read of the database may take"),
     number("watch_retention", "3600", (1, 30 * 24 * 3600), "seconds a change stays in the change feed"),
+    list("http_allowed_hosts", ALLOWED_HOSTS),
 ];

@@ -27,7 +27,7 @@ mod topology;
 mod watch;
 
 use crate::config::{ContainerServerConfig, TlsFiles};
-use crate::front::{Front, Limits};
+use crate::front::{Front, Hosts, Limits};
 use crate::http::tls;
 use crate::observe::MetricsServer;
 use crate::supervised::{self, Supervised};
@@ -130,12 +130,13 @@ impl ContainerServer {
             move |source| StartError::Port { what, source }
         };
         let with_tls = tls.is_some();
-        let api =
-            Front::start("container", listener, tls, limits(config.body_limit), api).map_err(port("port"))?;
+        let hosts = Hosts::of(&config.http_allowed_hosts);
+        let api = Front::start("container", listener, tls, limits(config.body_limit, &hosts), api)
+            .map_err(port("port"))?;
         let api = Arc::new(api);
         let renewal = || Renewal::start(config.server_tls.clone(), files, api.clone());
         let renewal = with_tls.then(renewal).transpose().map_err(port("port"))?;
-        let metrics = MetricsServer::serve(metric_listener, registry, PREFIX, vec![api.meter()])
+        let metrics = MetricsServer::serve(metric_listener, registry, PREFIX, hosts, vec![api.meter()])
             .map_err(port("metric_port"))?;
         Ok(Self { _renewal: renewal, api, metrics, store })
     }
@@ -174,13 +175,14 @@ fn directory_of(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn limits(body: usize) -> Limits {
+fn limits(body: usize, hosts: &Hosts) -> Limits {
     Limits {
         connections: CONNECTIONS,
         head: HEAD_LIMIT,
         body,
         request_time: REQUEST_TIME,
         idle_time: IDLE_TIME,
+        hosts: hosts.clone(),
     }
 }
 

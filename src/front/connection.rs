@@ -92,6 +92,7 @@ impl Connection {
         let limits = &self.shared.limits;
         let bytes = read_head(&mut self.input, limits.head)?;
         let head = Head::parse(&bytes, limits.body)?;
+        limits.hosts.check(&head)?;
         if head.expects_continue && head.framing != Framing::Length(0) && self.input.buffer().is_empty() {
             let wire = self.input.get_mut();
             wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
@@ -191,6 +192,7 @@ fn refusal_bytes(refusal: &Refusal) -> Vec<u8> {
     let code = match refusal.status {
         408 => "timeout",
         413 | 431 => "too_large",
+        421 => "misdirected",
         503 => "unavailable",
         _ => "bad_request",
     };

@@ -8,7 +8,7 @@
 //!
 //! * `listener` accepts, makes room, and stops everything; `tally` is what is counted.
 //! * `connection` is one client: request after request, each within its deadline.
-//! * `head`, `chunked` are the pure rules of what may pass; `body` is what one may weigh.
+//! * `head`, `host`, `chunked` are the pure rules of what may pass; `body` is what one may weigh.
 //! * `backend` is the tiny_http side, `stream` an answer it sends piece by piece; `answer` is what comes
 //!   back, on the way to the client.
 //!
@@ -22,6 +22,7 @@ mod connection;
 mod crew;
 mod directory;
 mod head;
+mod host;
 mod listener;
 mod stream;
 mod tally;
@@ -32,6 +33,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use host::Hosts;
 pub use tally::{Counters, Meter};
 
 /// One whole request.
@@ -127,6 +129,8 @@ pub struct Limits {
     pub request_time: Duration,
     /// Silence between requests of one connection.
     pub idle_time: Duration,
+    /// Names it may be addressed by.
+    pub hosts: Hosts,
 }
 
 impl Default for Limits {
@@ -138,6 +142,7 @@ impl Default for Limits {
             body: 1024 * 1024,
             request_time: Duration::from_secs(30),
             idle_time: Duration::from_secs(90),
+            hosts: Hosts::default(),
         }
     }
 }

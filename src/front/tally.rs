@@ -24,6 +24,8 @@ pub struct Counters {
     pub timeouts: u64,
     /// Requests that are not valid, or not clear.
     pub bad_requests: u64,
+    /// Requests to a name that is none of the port's.
+    pub misdirected: u64,
     /// Requests whose head or body is too large.
     pub too_large: u64,
     /// Requests that found the port without the means to serve them.
@@ -34,13 +36,14 @@ pub struct Counters {
 
 impl Counters {
     /// What was not served, by reason: a word each.
-    pub fn refusals(&self) -> [(&'static str, u64); 7] {
+    pub fn refusals(&self) -> [(&'static str, u64); 8] {
         [
             ("full", self.refused),
             ("evicted", self.evicted),
             ("tls", self.handshakes),
             ("timeout", self.timeouts),
             ("bad_request", self.bad_requests),
+            ("misdirected", self.misdirected),
             ("too_large", self.too_large),
             ("unavailable", self.unavailable),
         ]
@@ -56,6 +59,7 @@ pub struct Tally {
     handshakes: AtomicU64,
     timeouts: AtomicU64,
     bad_requests: AtomicU64,
+    misdirected: AtomicU64,
     too_large: AtomicU64,
     unavailable: AtomicU64,
     panics: AtomicU64,
@@ -89,6 +93,7 @@ impl Tally {
         add(match status {
             408 => &self.timeouts,
             413 | 431 => &self.too_large,
+            421 => &self.misdirected,
             503 => &self.unavailable,
             _ => &self.bad_requests,
         });
@@ -145,6 +150,7 @@ impl Meter {
             handshakes: get(&tally.handshakes),
             timeouts: get(&tally.timeouts),
             bad_requests: get(&tally.bad_requests),
+            misdirected: get(&tally.misdirected),
             too_large: get(&tally.too_large),
             unavailable: get(&tally.unavailable),
             panics: get(&tally.panics),
@@ -159,7 +165,7 @@ mod tests {
     #[test]
     fn each_refusal_counts_under_its_reason() {
         let meter = Meter::new("x", Arc::default(), Arc::default());
-        for status in [400, 408, 413, 417, 431, 501, 503, 505] {
+        for status in [400, 408, 413, 417, 421, 431, 501, 503, 505] {
             meter.tally.refuse(status);
         }
         for kind in [io::ErrorKind::InvalidData, io::ErrorKind::TimedOut, io::ErrorKind::UnexpectedEof] {
@@ -172,6 +178,7 @@ mod tests {
             ("tls", 1),
             ("timeout", 3),
             ("bad_request", 4),
+            ("misdirected", 1),
             ("too_large", 2),
             ("unavailable", 1),
         ];

@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use super::exposition;
 use super::ports::Ports;
 use super::process::ProcessCollector;
-use crate::front::{Body, Front, Limits, Meter, Request, Response};
+use crate::front::{Body, Front, Hosts, Limits, Meter, Request, Response};
 use crate::http::{BUCKETS, OperationStats, Outcome, StatsSnapshot};
 use crate::sync::numbers::{BOUNDS, ClusterNumbers, HistogramSnapshot, MetricsSource, Numbers};
 use crate::sync::snapshot::{ClusterState, ClusterStatus, Status, StatusSource};
@@ -30,7 +30,7 @@ pub struct MetricsServer {
 }
 
 impl MetricsServer {
-    /// Serves `/metrics` on `listener`. `ports`: the synchronizer's others.
+    /// Serves `/metrics` on `listener` under the names `hosts`. `ports`: the synchronizer's others.
     ///
     /// # Errors
     /// As [`Front::start`].
@@ -38,11 +38,12 @@ impl MetricsServer {
         listener: TcpListener,
         status: Arc<dyn StatusSource>,
         numbers: Arc<dyn MetricsSource>,
+        hosts: Hosts,
         ports: Vec<Meter>,
     ) -> io::Result<Self> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Scrape { status, numbers }));
-        Self::serve(listener, registry, PREFIX, ports)
+        Self::serve(listener, registry, PREFIX, hosts, ports)
     }
 
     /// Serves any registry on `/metrics`, for a service with metrics of its own, which begin with
@@ -54,12 +55,13 @@ impl MetricsServer {
         listener: TcpListener,
         mut registry: Registry,
         prefix: &'static str,
+        hosts: Hosts,
         ports: Vec<Meter>,
     ) -> io::Result<Self> {
         let ports = Ports::new(prefix, ports);
         registry.register_collector(Box::new(ports.clone()));
         registry.register_collector(Box::new(ProcessCollector));
-        let limits = Limits { body: 0, ..Limits::default() };
+        let limits = Limits { body: 0, hosts, ..Limits::default() };
         let handler = Arc::new(move |request: Request| answer(&request, &registry));
         let front = Front::start("metrics", listener, None, limits, handler)?;
         ports.add(&front);

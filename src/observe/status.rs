@@ -10,7 +10,7 @@ use serde_json::json;
 use super::access::{self, Denied};
 use super::page;
 use crate::config::Secret;
-use crate::front::{Front, Handler, Limits, Meter, Request, Response};
+use crate::front::{Front, Handler, Hosts, Limits, Meter, Request, Response};
 use crate::journal::DeleteQuery;
 use crate::sync::snapshot::{Control, ControlOutcome, Health, StatusSource};
 
@@ -21,7 +21,7 @@ pub struct StatusServer {
 }
 
 impl StatusServer {
-    /// Serves `source` on `listener`. Without `token` only loopback peers may steer.
+    /// Serves `source` on `listener` under the names `hosts`. Without `token` only loopback peers may steer.
     ///
     /// # Errors
     /// As [`Front::start`].
@@ -29,9 +29,10 @@ impl StatusServer {
         listener: TcpListener,
         tls: Option<Arc<rustls::ServerConfig>>,
         token: Option<Secret>,
+        hosts: Hosts,
         source: Arc<dyn StatusSource>,
     ) -> io::Result<Self> {
-        let limits = Limits { body: 64 * 1024, ..Limits::default() };
+        let limits = Limits { body: 64 * 1024, hosts, ..Limits::default() };
         let routes = Arc::new(Routes { token: RwLock::new(token), source });
         let handler: Arc<dyn Handler> = routes.clone();
         Ok(Self { front: Front::start("status", listener, tls, limits, handler)?, routes })

@@ -72,7 +72,7 @@ const ENTRIES: &[&[Entry]] = &[
     entries!(StatusService: ca_file => server_tls, server_cert_file => server_tls, server_key_file => server_tls,
         admin_token_file => admin_token),
     entries!(Restart: address, port, metric_port, zk, storage_zk, storage_addrs, zk_user, zk_password,
-        zk_session_timeout, reassign_delay, delete_journal),
+        zk_session_timeout, reassign_delay, delete_journal, http_allowed_hosts),
     &[Entry {
         name: "task_manager_type",
         effect: Effect::Restart,

@@ -13,6 +13,7 @@ pub(super) fn limits() -> Limits {
         body: 1 << 20,
         request_time: Duration::from_secs(10),
         idle_time: Duration::from_secs(60),
+        ..Limits::default()
     }
 }
 

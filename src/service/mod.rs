@@ -12,6 +12,7 @@ use self::parts::{coordination, listen};
 use self::state::State;
 use crate::config::{Config, Sources, TlsFiles};
 use crate::feed::{self, LiveFeed};
+use crate::front::Hosts;
 use crate::http::tls;
 use crate::inventory::FilterError;
 use crate::observe::{MetricsServer, StatusServer};
@@ -112,8 +113,10 @@ impl Service {
         });
         let source: Arc<dyn StatusSource> = state.clone();
         let numbers: Arc<dyn MetricsSource> = state.clone();
-        let status = StatusServer::start(listener, server_tls, config.admin_token.clone(), source.clone())?;
-        let metrics = MetricsServer::start(metric_listener, source, numbers, vec![status.meter()])?;
+        let hosts = Hosts::of(&config.http_allowed_hosts);
+        let token = config.admin_token.clone();
+        let status = StatusServer::start(listener, server_tls, token, hosts.clone(), source.clone())?;
+        let metrics = MetricsServer::start(metric_listener, source, numbers, hosts, vec![status.meter()])?;
         Ok(Self { state, status: Arc::new(status), feed: live_feed, metrics, controller })
     }
 

@@ -19,6 +19,7 @@ pub fn limits() -> Limits {
         body: 100_000,
         request_time: Duration::from_secs(5),
         idle_time: Duration::from_secs(60),
+        ..Limits::default()
     }
 }
 

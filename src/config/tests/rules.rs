@@ -3,6 +3,15 @@
 use super::*;
 
 #[test]
+fn an_allowed_host_is_a_name_and_nothing_more() {
+    for host in ["https://vm", "vm:8080", "vm/x", "v\u{f6}", "*.example.com"] {
+        wrong(&format!("\"http_allowed_hosts\":[{host:?}]"), "http_allowed_hosts", "without scheme and port");
+    }
+    let config = good("\"http_allowed_hosts\":[\"status.example.com\",\"VM7\"]");
+    assert_eq!(config.http_allowed_hosts, ["status.example.com", "VM7"]);
+}
+
+#[test]
 fn required_keys_are_reported_when_missing_or_empty() {
     let Problems(problems) = Config::from_json("{\"cmdb_user\":\"\"}").unwrap_err();
     let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
