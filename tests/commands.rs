@@ -109,7 +109,8 @@ fn diff_names_what_a_full_sync_would_do_field_by_field_and_writes_nothing() {
     let report = run(&world, &["diff", "--output", "json"]).expect(3, &[]).json();
     let expected = json!({
         "cluster_id": CLUSTER, "bk_biz_id": BIZ, "outcome": "drift", "error": null,
-        "pods": {"storage": 3, "cmdb": 3, "unscheduled": 0, "unplaced": 0, "invalid": 0, "repaired": 0},
+        "pods": {"storage": 3, "cmdb": 3, "unscheduled": 0, "unplaced": 0, "invalid": 0, "repaired": 0,
+            "unusable": 0},
         "create": [{"uuid": "uid-new", "namespace": "default", "name": "new"}],
         "update": [{"uuid": "uid-web-0", "namespace": "default", "name": "web-0", "fields":
             [{"field": "bk_pod_status", "cmdb": "Running", "storage": "Failed"}]}],
@@ -131,6 +132,20 @@ fn diff_does_not_call_drift_what_the_cmdb_would_refuse_or_cannot_take() {
     let report = run(&world, &["diff", "--output", "json"]).expect(0, &[]).json();
     let pods = &report["clusters"][0]["pods"];
     assert_eq!((&pods["repaired"], &pods["unscheduled"]), (&json!(2), &json!(1)), "{report:#}");
+}
+
+#[test]
+fn diff_reads_a_pod_where_the_storage_keeps_it_and_counts_records_without_a_uuid_apart() {
+    let world = World::single(Generation::Old);
+    let put = |pod| world.storage.put_under(CLUSTER, ("kept", "elsewhere"), pod).unwrap();
+    put(pod("odd", 1));
+    world.put(pod("gone", 1));
+    run(&world, &["sync"]).expect(0, &["2 created"]);
+    put(phase(pod("odd", 2), "Failed"));
+    world.delete("gone");
+    world.cmdb.blank_uuid("uid-gone");
+    run(&world, &["diff"])
+        .expect(3, &["0 to create, 1 to update, 0 to delete; 1 in the CMDB without a uuid"]);
 }
 
 #[test]

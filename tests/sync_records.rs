@@ -6,11 +6,9 @@
 
 mod world;
 
-use bcs_bkcmdb_synchronizer::front::{Body, Response};
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control, RejectedRecord};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use world::cmdb::business;
 use world::pods::{phase, pod, pod_with_uid, with};
 use world::{BIZ, CLUSTER, PATIENCE, World};
@@ -248,30 +246,12 @@ fn one_record_the_cmdb_refuses_holds_back_none_of_a_large_batch() {
     assert_eq!((pods.storage, pods.cmdb, pods.pending), (255, 250, 0));
 }
 
-/// What the CMDB lists is passed on with the uuid of that record blanked.
-fn blank_uuid(world: &World, uuid: &str) {
-    let blanked = format!("\"bk_pod_uuid\":\"{uuid}\"");
-    world.cmdb.set_witness(Arc::new(move |call, pass_on| {
-        let response = pass_on();
-        match response.body {
-            Body::Bytes(bytes) if call.operation == "findmany" => {
-                let text = String::from_utf8(bytes).unwrap().replace(&blanked, "\"bk_pod_uuid\":null");
-                Response { body: Body::Bytes(text.into_bytes()), ..response }
-            }
-            body => Response { body, ..response },
-        }
-    }));
-}
-
 #[test]
 fn a_record_of_the_cmdb_without_a_uuid_is_shown_and_left_as_it_is_until_it_is_mended() {
     let mut world = World::single(Generation::New);
     world.put(pod("web-0", 1));
-    let record = json!({"bk_module_id": 201, "bk_cloud_id": 0, "bk_host_innerip": "10.0.0.1",
-        "bk_pod_name": "stray", "bk_pod_namespace": "default", "bk_pod_cluster": CLUSTER, "bk_pod_uuid": "u-stray",
-        "bk_pod_workloadtype": "Pod", "bk_pod_workloadname": "stray"});
-    world.cmdb.create(BIZ, record);
-    blank_uuid(&world, "u-stray");
+    world.cmdb.create(BIZ, foreign(CLUSTER, "u-stray", "stray", 201));
+    world.cmdb.blank_uuid("u-stray");
     world.start_and_settle();
     let status = world.status(CLUSTER);
     assert_eq!((status.pods.unusable, status.pods.cmdb, status.state), (1, 1, ClusterState::Live));
@@ -280,7 +260,7 @@ fn a_record_of_the_cmdb_without_a_uuid_is_shown_and_left_as_it_is_until_it_is_me
     assert!(problem.message.contains("(default/stray)"), "{problem:?}");
     assert!(world.cmdb.find(BIZ, "u-stray").is_some(), "it is left as it is");
     // It has one again, and is an extra record like any other.
-    blank_uuid(&world, "nobody");
+    world.cmdb.blank_uuid("nobody");
     world.control(Control::Sync);
     world.wait("it is over", |world| {
         let status = world.status(CLUSTER);

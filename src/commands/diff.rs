@@ -5,7 +5,7 @@
 //! each difference of the two listings is read again, as often as `looks` says, before it counts.
 
 use super::comparison::{Seen, Verdict, compare};
-use super::diff_report::{ClusterReport, Report};
+use super::diff_report::{ClusterReport, Pods, Report};
 use super::looks::{Candidate, Glimpse, Looks};
 use super::pace::Pace;
 use super::progress::Progress;
@@ -96,7 +96,7 @@ impl<'a> Looker<'a> {
     ) -> Result<Vec<Candidate>, DiffError> {
         let mut ledger = Ledger::new(Fingerprinter::new(fastrand::u64(..)), fastrand::u64(..));
         ledger.begin_full_sync();
-        report.pods.cmdb = self.list_cmdb(&mut ledger, progress)?;
+        self.list_cmdb(&mut ledger, &mut report.pods, progress)?;
         ledger.end_stored();
         let mut differing = self.list_storage(&mut ledger, modules, report, progress)?;
         let missing = ledger.missing(Moment::ZERO);
@@ -114,21 +114,26 @@ impl<'a> Looker<'a> {
         Ok(by_uuid.into_values().collect())
     }
 
-    fn list_cmdb(&mut self, ledger: &mut Ledger, progress: &mut Progress) -> Result<usize, DiffError> {
+    fn list_cmdb(
+        &mut self,
+        ledger: &mut Ledger,
+        pods: &mut Pods,
+        progress: &mut Progress,
+    ) -> Result<(), DiffError> {
         progress.begin(format!("{}: listing the CMDB", self.cluster.id), None);
         let mut after = Some(0);
-        let mut all = 0;
         while let Some(last) = after {
             self.pace.wait();
             let biz = self.cluster.bk_biz_id;
             let page = self.peers.cmdb.list_page(biz, &self.cluster.id, last, &mut |stored| {
                 ledger.stored(&stored.record);
             })?;
-            all += page.records;
-            progress.at(all);
+            pods.cmdb += page.records - page.unusable.count;
+            pods.unusable += page.unusable.count;
+            progress.at(pods.cmdb);
             after = page.next;
         }
-        Ok(all)
+        Ok(())
     }
 
     fn list_storage(

@@ -46,6 +46,8 @@ pub(super) struct Pods {
     pub invalid: usize,
     /// Recorded with what the CMDB refuses left out.
     pub repaired: usize,
+    /// Records in the CMDB without a uuid, which are left as they are; not part of `cmdb`.
+    pub unusable: usize,
 }
 
 /// A pod that differs.
@@ -112,6 +114,7 @@ impl ClusterReport {
             (pods.unplaced, "without a module in the business"),
             (pods.invalid, "not understood"),
             (pods.repaired, "recorded without what the CMDB refuses"),
+            (pods.unusable, "in the CMDB without a uuid"),
         ] {
             if number > 0 {
                 let _ = write!(aside, "; {number} {what}");

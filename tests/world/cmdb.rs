@@ -245,6 +245,21 @@ impl Cmdb {
         *self.gate.witness.lock() = Some(witness);
     }
 
+    /// Its lists show the record of that uuid without one.
+    pub fn blank_uuid(&self, uuid: &str) {
+        let shown = format!("\"bk_pod_uuid\":\"{uuid}\"");
+        self.set_witness(Arc::new(move |call, pass_on| {
+            let response = pass_on();
+            match response.body {
+                Body::Bytes(bytes) if call.operation == "findmany" => {
+                    let text = String::from_utf8(bytes).unwrap().replace(&shown, "\"bk_pod_uuid\":null");
+                    Response { body: Body::Bytes(text.into_bytes()), ..response }
+                }
+                body => Response { body, ..response },
+            }
+        }));
+    }
+
     // ---- what comes to it ------------------------------------------------------------------
 
     /// Every further request meets the fault.
