@@ -9,7 +9,7 @@ use super::codes::{self, Fault};
 use crate::front::{Body, Response};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,17 +26,24 @@ const MIN_BYTES_PER_SECOND: u64 = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes moved in one piece.
 const PIECE: usize = 64 * 1024;
+/// Bytes an answer writes before it is looked how much room is left, and between two looks.
+const LOOK: usize = 16 * 1024 * 1024;
+/// Bytes that long answers leave to the database: twenty of them at once, four that are read and sixteen on
+/// their way, write 320 MiB between two looks, and the log beside the database takes 100 MB.
+const RESERVE: u64 = 512 * 1024 * 1024;
 
 /// Makes answers.
 pub struct Answers {
     directory: PathBuf,
     long: Arc<AtomicUsize>,
+    /// Bytes that are free where a directory is.
+    free: fn(&Path) -> u64,
 }
 
 impl Answers {
     /// Long answers lie in `directory` while they are sent.
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory, long: Arc::default() }
+        Self { directory, long: Arc::default(), free }
     }
 
     /// A successful answer with the data that `write` writes.
@@ -44,12 +51,13 @@ impl Answers {
         &self,
         write: impl FnOnce(&mut dyn Write) -> Result<(), Fault>,
     ) -> Result<Response, Fault> {
-        let mut out = BufWriter::with_capacity(PIECE, spooled_tempfile_in(IN_MEMORY, &self.directory));
+        let file = spooled_tempfile_in(IN_MEMORY, &self.directory);
+        let mut out = BufWriter::with_capacity(PIECE, Spool { file, answers: self, room: LOOK });
         out.write_all(SUCCESS).map_err(|error| kept(&error))?;
         write(&mut out)?;
         out.write_all(b"}").map_err(|error| kept(&error))?;
         let spool = out.into_inner().map_err(|error| kept(error.error()))?;
-        let body = self.body(spool)?;
+        let body = self.body(spool.file)?;
         Ok(Response { status: 200, content_type: "application/json", headers: Vec::new(), body })
     }
 
@@ -67,6 +75,39 @@ impl Answers {
             }
         }
     }
+}
+
+/// An answer as it grows.
+struct Spool<'a> {
+    file: SpooledTempFile,
+    answers: &'a Answers,
+    /// Bytes until the next look.
+    room: usize,
+}
+
+impl Write for Spool<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.room < bytes.len() {
+            if (self.answers.free)(&self.answers.directory) < RESERVE {
+                let message = format!("the disk has less than {} MiB left", RESERVE >> 20);
+                return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+            }
+            self.room = LOOK;
+        }
+        let written = self.file.write(bytes)?;
+        self.room = self.room.saturating_sub(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// What is free on the disk of a directory, for the user of this process. Where the system does not tell, nobody
+/// is held up.
+fn free(directory: &Path) -> u64 {
+    rustix::fs::statvfs(directory).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Sends a file to a client that keeps up.
@@ -154,6 +195,24 @@ mod tests {
         assert!(answer(&answers, 10).is_ok());
         drop(long);
         assert!(answer(&answers, 2 * IN_MEMORY).is_ok());
+    }
+
+    #[test]
+    fn answers_leave_the_database_room_on_its_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_ne!(free(directory.path()), u64::MAX);
+        for (free, longest) in [
+            ((|_| RESERVE) as fn(&Path) -> u64, 3 * LOOK),
+            // A page of any usual size is served to the last.
+            (|_| RESERVE - 1, LOOK - PIECE),
+        ] {
+            let answers = Answers { free, ..Answers::new(directory.path().to_owned()) };
+            assert!(answer(&answers, longest).is_ok());
+        }
+        let answers = Answers { free: |_| RESERVE - 1, ..Answers::new(directory.path().to_owned()) };
+        let fault = answer(&answers, LOOK).err().unwrap();
+        assert_eq!(fault.code, codes::SELECT_FAILED);
+        assert!(fault.message.contains("512 MiB") && fault.message.contains("smaller pages"), "{fault}");
     }
 
     #[test]

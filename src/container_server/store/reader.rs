@@ -35,7 +35,7 @@ pub enum ReadError {
     #[error("{0}")]
     Database(#[from] rusqlite::Error),
     /// What was read could not be put down.
-    #[error("the answer cannot be kept: {0}")]
+    #[error("the answer cannot be kept: {0}; ask for smaller pages")]
     Output(#[from] io::Error),
 }
 
