@@ -16,7 +16,7 @@ use program::Program;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
-use world::pods::pod;
+use world::pods::{NAMESPACE, pod};
 use world::{BIZ, CLUSTER, PATIENCE, World, wait_until};
 
 fn start() -> Program {
@@ -43,7 +43,9 @@ fn a_changed_policy_holds_without_a_restart_and_back() {
 #[test]
 fn level_intervals_limits_and_clusters_change_while_the_watch_goes_on() {
     let mut program = start();
-    program.change(json!({"v": 4, "cmdb_qps": 500, "full_sync_interval": 10, "delete_guard_min": 1}));
+    program.world.storage.faults().mute(CLUSTER);
+    assert!(program.world.storage.delete(CLUSTER, NAMESPACE, "web-0"));
+    program.change(json!({"v": 4, "cmdb_qps": 500, "full_sync_interval": 10, "delete_guard_min": 0}));
     program.wait_logged("DEBUG");
     program.wait_logged("in force");
     let before = program.cluster("/full_sync/count").as_u64().unwrap();
@@ -51,6 +53,7 @@ fn level_intervals_limits_and_clusters_change_while_the_watch_goes_on() {
         program.cluster("/full_sync/count").as_u64().is_some_and(|count| count > before)
     });
     assert_eq!(program.cluster("/watch/reconnects"), json!(0), "nothing was interrupted");
+    program.wait_cluster("/full_sync/held_back_deletes", json!(1));
     program.change(json!({"exclude_clusters": [CLUSTER]}));
     program.wait_cluster("", Value::Null);
 }

@@ -143,6 +143,27 @@ fn wrong_types_in_optional_fields_do_not_cost_the_record() {
 }
 
 #[test]
+fn the_record_of_a_pod_whose_document_makes_no_sense_stays_until_it_makes_sense_again() {
+    at_once([Generation::Old, Generation::New], |generation| {
+        let mut world = World::single(generation);
+        world.put(pod("web-0", 1));
+        world.start_and_settle();
+        world.wait_equal(PATIENCE);
+        let reads = world.storage.counters().get;
+        world.put(with(pod("web-0", 2), "/metadata/uid", Value::Null));
+        world.control(Control::Sync);
+        world.wait("it was read by its name", |world| {
+            let status = world.status(CLUSTER);
+            world.storage.counters().get > reads && status.senders.retries + status.senders.deleted > 0
+        });
+        assert_eq!(world.status(CLUSTER).senders.deleted, 0, "{generation:?}");
+        assert!(world.cmdb.find(BIZ, "uid-web-0").is_some(), "{generation:?}");
+        world.put(pod("web-0", 3));
+        world.wait_equal(PATIENCE);
+    });
+}
+
+#[test]
 fn documents_of_five_megabytes_are_recorded_shortened() {
     let world = settled();
     let mut large = with(pod("large", 1), "/metadata/annotations", json!({"config": "x".repeat(5 << 20)}));

@@ -6,13 +6,18 @@
 
 mod world;
 
-use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, EVERY, Fault as StorageFault, Generation, StreamEnd};
+use bcs_bkcmdb_synchronizer::sandbox::storage::{
+    Behaviour, Call, EVERY, Fault as StorageFault, Generation, StreamEnd,
+};
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control};
+use crossbeam::channel::bounded;
 use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use world::cmdb::Fault;
 use world::pods::{phase, pod};
-use world::{BIZ, CLUSTER, CONVERGES, PATIENCE, World, at_once};
+use world::{BIZ, CLUSTER, CONVERGES, ClusterSetup, PATIENCE, World, at_once};
 
 const BOTH: [Generation; 2] = [Generation::Old, Generation::New];
 
@@ -238,6 +243,47 @@ fn a_mute_watch_is_found_and_renewed() {
 }
 
 #[test]
+fn a_watch_that_is_mute_about_a_delete_is_found() {
+    let mut world =
+        World::single(Generation::New).with_timings(|timings| timings.mute_grace = Duration::from_secs(1));
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    world.wait_equal(PATIENCE);
+    world.storage.faults().mute(CLUSTER);
+    world.delete("web-0");
+    world.control(Control::Sync);
+    world.wait("the watch is found mute", |world| world.status(CLUSTER).watch.missed == 1);
+    world.wait_equal(PATIENCE);
+}
+
+#[test]
+fn a_write_that_lands_after_it_was_given_up_does_not_undo_what_came_later() {
+    const TIMEOUT: u64 = 3;
+    let mut world = World::single(Generation::Old).with(json!({"cmdb_timeout": TIMEOUT}));
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    world.wait_equal(PATIENCE);
+    // The way of the first update takes longer than anybody waits for its answer.
+    let (held, hold) = (AtomicUsize::new(0), Duration::from_secs(TIMEOUT) + Duration::from_secs(1));
+    let landed = Arc::new(AtomicBool::new(false));
+    let lands = Arc::clone(&landed);
+    world.cmdb.set_witness(Arc::new(move |call, pass_on| {
+        let first = call.operation == "update" && held.fetch_add(1, SeqCst) == 0;
+        if first {
+            std::thread::sleep(hold);
+        }
+        let answer = pass_on();
+        lands.fetch_or(first, SeqCst);
+        answer
+    }));
+    world.put(phase(pod("web-0", 2), "Failed"));
+    world.cmdb.wait_for_call("update");
+    world.put(pod("web-0", 3));
+    world.wait("it lands", |_| landed.load(SeqCst));
+    world.wait_equal(CONVERGES);
+}
+
+#[test]
 fn a_renewed_watch_that_delivers_a_little_late_is_believed_again() {
     let mut world = World::single(Generation::Old).with_timings(|timings| {
         timings.mute_grace = Duration::from_secs(3);
@@ -281,25 +327,65 @@ fn a_watch_that_delivers_is_never_suspected() {
 #[test]
 fn events_that_do_not_fit_turn_into_a_full_sync() {
     let mut world = World::single(Generation::Old)
-        .with(json!({"event_queue_length": 5, "senders_per_cluster": 1, "cmdb_batch_size": 1, "cmdb_timeout": 1}))
+        .with(json!({"event_queue_length": 5, "senders_per_cluster": 1, "cmdb_batch_size": 1}))
         .with_timings(|timings| timings.overflow_spacing = Duration::from_secs(1));
     world.start_and_settle();
     let full_syncs = world.status(CLUSTER).full_sync.count;
-    world.cmdb.break_next(&["create"], Fault::Hang, 1);
+    // The CMDB takes its time; it does not fail, which would ask for a full sync of its own.
+    let (answer, wait) = bounded::<()>(0);
+    world.cmdb.set_witness(Arc::new(move |_, pass_on| {
+        let _ = wait.recv();
+        pass_on()
+    }));
     (0..60).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.wait("all events came", |world| world.status(CLUSTER).watch.events.add == 60);
+    drop(answer);
     world.wait_equal(PATIENCE);
-    assert!(world.status(CLUSTER).full_sync.count > full_syncs);
+    let status = world.status(CLUSTER);
+    assert!(status.full_sync.count > full_syncs && status.senders.retries == 0, "{status:?}");
 }
 
 #[test]
 fn a_storage_stream_that_keeps_ending_loses_no_change() {
     let mut world = World::single(Generation::New);
     let (mut rng, mut version) = (fastrand::Rng::with_seed(9), 0);
-    world.start_and_follow();
+    // No settle sync is left that would find what was lost.
+    world.start_and_settle();
     for end in [StreamEnd::Break, StreamEnd::Cut, StreamEnd::Break, StreamEnd::Cut] {
         churn(&world, &mut rng, 30, &mut version);
         world.storage.faults().end_streams(EVERY, end);
         churn(&world, &mut rng, 30, &mut version);
     }
     world.wait_equal(CONVERGES);
+}
+
+#[test]
+fn what_an_ended_stream_told_is_dropped_when_the_next_one_is_open() {
+    let mut world = World::single(Generation::Old);
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    world.control(Control::Pause);
+    world.put(phase(pod("web-0", 2), "Failed"));
+    world.wait("the event waits", |world| world.status(CLUSTER).watch.queued == 1);
+    world.storage.faults().end_streams(EVERY, StreamEnd::Cut);
+    world.wait("the next one is open", |world| {
+        let watch = world.status(CLUSTER).watch;
+        watch.connected && watch.reconnects == 1
+    });
+    world.wait("the event is dropped", |world| world.status(CLUSTER).watch.queued == 0);
+    world.control(Control::Resume);
+    world.wait_equal(PATIENCE);
+}
+
+#[test]
+fn the_first_full_sync_of_a_stream_waits_for_its_subscription() {
+    let late = Behaviour { subscription_delay: Duration::from_millis(400), ..Behaviour::of(Generation::Old) };
+    let setup = ClusterSetup { behaviour: late, ..ClusterSetup::new(CLUSTER, Generation::Old) };
+    // No other full sync comes in time.
+    let world = World::new(vec![setup]);
+    let mut world = world.with_timings(|timings| timings.settle = Duration::from_secs(3600));
+    world.start();
+    world.wait("the first full sync", |world| world.status(CLUSTER).full_sync.count == 1);
+    world.put(pod("web-0", 1));
+    world.wait_equal(PATIENCE);
 }

@@ -9,7 +9,7 @@ use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, Fault, Generation};
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control};
 use serde_json::json;
 use std::time::Duration;
-use world::pods::pod;
+use world::pods::{phase, pod};
 use world::{BIZ, CLUSTER, PATIENCE, World, at_once};
 
 const PODS: usize = 60;
@@ -77,6 +77,35 @@ fn a_listing_that_fails_at_its_first_page_deletes_nothing() {
 #[test]
 fn a_listing_that_fails_at_a_later_page_deletes_nothing() {
     at_once(FAULTS, |(fault, outcome)| check(3, fault, outcome));
+}
+
+/// What was compared is wanted from then on: no event tells it again, and no listing that finds it wanted.
+#[test]
+fn what_the_pages_before_a_failed_one_told_is_written() {
+    let world = settled(Generation::New);
+    world.storage.faults().mute(CLUSTER);
+    (0..PODS).for_each(|number| world.put(phase(pod(&format!("web-{number}"), 2), "Failed")));
+    // No listing comes as far again.
+    world.storage.faults().next(CLUSTER, Call::List, Fault::Delay(Duration::ZERO), 3);
+    world.storage.faults().set(CLUSTER, Call::List, Fault::Error500);
+    world.control(Control::Sync);
+    world.wait("three pages of them are written", |world| {
+        let records = world.cmdb.records(BIZ).unwrap();
+        records.iter().filter(|record| record["bk_pod_status"] == "Failed").count() == 30
+    });
+    assert_eq!(world.status(CLUSTER).full_sync.last_outcome, "failed");
+    world.storage.faults().clear();
+    world.wait_equal(PATIENCE);
+}
+
+/// A point read that finds what a listing lacked says that it may have lacked more.
+#[test]
+fn a_listing_that_missed_pods_is_repeated_for_those_nobody_knew_of() {
+    let world = settled(Generation::Old);
+    world.storage.faults().mute(CLUSTER);
+    world.put(pod("unheard-of", 1));
+    assert_eq!(full_sync(&world, 0, Fault::Empty), "ok");
+    world.wait_equal(PATIENCE);
 }
 
 /// Pods missing from a listing stay unless a read says they are gone.

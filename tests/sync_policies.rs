@@ -67,6 +67,22 @@ fn upsert_only_creates_and_updates_and_keeps_what_is_gone() {
 }
 
 #[test]
+fn upsert_only_holds_nothing_back_however_many_are_gone() {
+    let mut world = World::single(Generation::Old);
+    (0..60).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
+    world.start_and_settle();
+    world.wait_equal(PATIENCE);
+    world.stop();
+    (0..60).for_each(|number| world.delete(&format!("web-{number}")));
+    let mut world = world.with(json!({"sync_policy": "upsert-only"}));
+    world.start_and_settle();
+    let full_sync = world.status(CLUSTER).full_sync;
+    assert_eq!((full_sync.last_outcome, full_sync.held_back_deletes), ("ok", 0));
+    assert_eq!(world.last_error(), "");
+    assert_eq!(world.cmdb.records(BIZ).unwrap().len(), 60);
+}
+
+#[test]
 fn upsert_only_says_whose_record_stands_in_the_way_of_a_recreated_pod() {
     at_once(BOTH, |generation| {
         let world = recorded(generation, "upsert-only");

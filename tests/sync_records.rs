@@ -202,6 +202,40 @@ fn without_the_default_module_the_cluster_is_degraded_and_says_what_to_create() 
 }
 
 #[test]
+fn a_module_that_has_another_id_is_looked_up_when_the_old_one_is_refused() {
+    let mut world = settled(Vec::new());
+    let set = json!({"bk_set_id": 21, "bk_set_name": "bkbcs",
+        "modules": [{"bk_module_id": 299, "bk_module_name": "bkbcs"}]});
+    world.cmdb.set_topology(
+        json!({"businesses": [{"bk_biz_id": BIZ, "bk_biz_name": "business 2", "sets": [set]}]}),
+    );
+    // The timer reads it 100 s later; a topology of a moment ago is not read again for a refusal.
+    let mut version = 0;
+    world.wait("a pod is in the new module", |world| {
+        version += 1;
+        world.put(phase(pod("web-0", version), &format!("Phase{version}")));
+        world.cmdb.find(BIZ, "uid-web-0").is_some_and(|record| record["bk_module_id"] == 299)
+    });
+    world.wait_equal(PATIENCE);
+    world.stop();
+}
+
+#[test]
+fn what_was_placed_in_the_modules_of_before_does_not_pass_after_the_new_ones() {
+    let mut world = World::single(Generation::Old).with(json!({"modules_refresh_interval": 10}));
+    world.put(pod("web-0", 1));
+    world.start_and_settle();
+    world.control(Control::Pause);
+    world.put(phase(pod("web-0", 2), "Failed"));
+    world.wait("the event waits", |world| world.status(CLUSTER).watch.queued == 1);
+    world.cmdb.set_topology(json!({"businesses": [business(BIZ, &["game/login", "bkbcs/bkbcs"])]}));
+    world.wait("it is dropped", |world| world.status(CLUSTER).watch.queued == 0);
+    world.control(Control::Resume);
+    world.wait_equal(PATIENCE);
+    assert_eq!(world.cmdb.find(BIZ, "uid-web-0").unwrap()["bk_module_id"], 202);
+}
+
+#[test]
 fn annotations_move_a_pod_to_another_module() {
     let world = settled(vec![pod("web-0", 1)]);
     let module = |world: &World| world.cmdb.find(BIZ, "uid-web-0").unwrap()["bk_module_id"].clone();

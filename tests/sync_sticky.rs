@@ -106,6 +106,7 @@ fn a_cmdb_that_is_busy_costs_few_requests_and_two_lines_and_is_caught_up_with() 
     let id = "BCS-K8S-00012";
     let mut world = world(id).with(json!({"senders_per_cluster": 2}));
     world.start_and_settle();
+    let full_syncs = world.status(id).full_sync.count;
     let writes: &[&str] = &["create", "createmany", "update", "delete"];
     world.cmdb.break_next(writes, Fault::Busy, usize::MAX);
     (0..200).for_each(|number| put(&world, pod(&format!("web-{number}"), 1)));
@@ -118,6 +119,7 @@ fn a_cmdb_that_is_busy_costs_few_requests_and_two_lines_and_is_caught_up_with() 
     world.cmdb.heal();
     world.wait_equal(PATIENCE);
     world.wait_live();
+    world.wait("what was missed is looked for", |world| world.status(id).full_sync.count > full_syncs);
     assert_eq!(lines(id, "over: the CMDB takes writes again").len(), 1, "{:?}", lines(id, ""));
     assert_eq!(lines(id, "WARN").len(), 1);
     assert_eq!(world.status(id).last_error, None);

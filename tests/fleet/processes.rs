@@ -79,6 +79,8 @@ impl Fleet {
         let mut config = self.world.config().clone();
         config["address"] = address.into();
         config["cmdb_user"] = user.clone().into();
+        // As it is in service: clusters move here, and what a former owner left on its way is looked for.
+        config["cmdb_timeout"] = 30.into();
         for (key, value) in keys.as_object().unwrap() {
             config[key] = value.clone();
         }

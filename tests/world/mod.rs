@@ -127,6 +127,9 @@ impl World {
             "storage_addrs": [storage_server.url()], "cmdb_addr": cmdb.url(), "cmdb_user": "tester",
             "task_manager_type": "file", "task_file": directory.path().join("tasks.json"),
             "time_zone": "UTC", "cluster_pull_interval": 3600, "modules_refresh_interval": 100,
+            // So long after the start one more full sync follows, for what a former owner left on its
+            // way: later than anything is waited for, since it would find whatever else is missed.
+            "cmdb_timeout": 90,
         });
         let storage_addr = storage_server.addr();
         let world = Self {
