@@ -34,7 +34,7 @@ impl Fence for Gate {
     fn permit(&self) -> Result<Permit, String> {
         match self.lowered.load(SeqCst) {
             true => Err("lowered".to_owned()),
-            false => Ok(Permit::default()),
+            false => Ok(Permit { epoch: self.epoch(), ..Permit::default() }),
         }
     }
 

@@ -103,7 +103,9 @@ impl Fence for LockFence {
         let now = boottime();
         let remaining = self.session.lease(lock.session)?;
         let header = format!("{}:{}", self.cluster_id, lock.number());
-        Ok(Permit { remaining: Some(remaining), until: Some(now + remaining), header: Some(header) })
+        // Read last, so that it is never older than the rest.
+        let epoch = state.acquired + self.session.lease_gaps();
+        Ok(Permit { remaining: Some(remaining), until: Some(now + remaining), header: Some(header), epoch })
     }
 
     fn epoch(&self) -> u64 {

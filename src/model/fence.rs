@@ -13,15 +13,18 @@ pub struct Permit {
     pub until: Option<Duration>,
     /// Value of `X-Bkcmdb-Fence`, `<cluster>:<czxid of its lock>` (design.md 4).
     pub header: Option<String>,
+    /// The [`Fence::epoch`] it belongs to: taken together with it, so that no interruption is between.
+    pub epoch: u64,
 }
 
 /// Whether this instance may write for one cluster.
-pub trait Fence: Send + Sync + 'static {
+pub trait Fence: Send + Sync {
     /// A permit, or why there is none.
     fn permit(&self) -> Result<Permit, String>;
 
     /// A number that changes whenever the permission was interrupted, however short: what was in
-    /// flight at that time must be read back, and a full sync must follow (design.md 4).
+    /// flight at that time must be read back, what was decided before is written no more, and a full sync
+    /// must follow (design.md 4). It only grows.
     fn epoch(&self) -> u64 {
         0
     }

@@ -85,12 +85,16 @@ pub enum Mutation {
     LeaveMissedUnread,
     /// A point read asks by the names of the record, wherever the storage keeps the document.
     ReadByName,
+    /// What was decided before the permission to write was interrupted is written all the same.
+    WriteInterrupted,
+    /// A point read counts although the permission to write was interrupted since it began.
+    TrustInterruptedRead,
 }
 
 impl Mutation {
     /// All of them.
     #[cfg(feature = "mutations")]
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::SuppressAgainstAcked,
         Self::TrustOvertakenRead,
         Self::NoRecheck,
@@ -130,6 +134,8 @@ impl Mutation {
         Self::BelieveDoubtful,
         Self::LeaveMissedUnread,
         Self::ReadByName,
+        Self::WriteInterrupted,
+        Self::TrustInterruptedRead,
     ];
 }
 

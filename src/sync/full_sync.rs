@@ -37,6 +37,7 @@ impl<'a> FullSync<'a> {
         let shared = self.shared;
         while !shared.stopping() {
             pulse::beat();
+            shared.check_epoch();
             let now = shared.clock.now();
             if now >= self.topology_due {
                 self.refresh_topology(now);
@@ -139,7 +140,6 @@ impl<'a> FullSync<'a> {
         let shared = self.shared;
         let Some(modules) = shared.modules() else { return };
         let started = shared.clock.now();
-        let epoch = shared.epoch.load(Relaxed);
         let stream = shared.stats.watch_streams.load(Relaxed);
         log::debug!("cluster={} full sync begins: {causes:?}", shared.cluster.id);
         let mut run = Run::new(shared, modules, causes);
@@ -148,25 +148,21 @@ impl<'a> FullSync<'a> {
         let outcome = match &result {
             Ok(0) => Outcome::Ok,
             Ok(_) => Outcome::HeldBack,
-            Err(SyncError::Stopped) => Outcome::Aborted,
+            Err(SyncError::Stopped | SyncError::Interrupted) => Outcome::Aborted,
             Err(_) => Outcome::Failed,
         };
         run.note(outcome, started, finished);
         shared.schedule.lock().finished(causes, outcome, finished);
         match result {
             Ok(_) => {
-                // Read before an interruption of the permission to write, it says nothing about now.
-                if shared.epoch.load(Relaxed) == epoch {
-                    shared.seeded.store(true, Relaxed);
-                    shared.gate_wake.wake();
-                }
+                shared.seed(run.epoch);
                 shared.problems.clear(Problem::FullSync);
                 if causes.contains(&Cause::MuteWatch) {
                     self.on_trial = Some(stream);
                 }
                 super::previous_business::clean(shared);
             }
-            Err(SyncError::Stopped) => {}
+            Err(SyncError::Stopped | SyncError::Interrupted) => {}
             Err(error) => shared.problems.set(Problem::FullSync, error.to_string()),
         }
     }

@@ -49,14 +49,18 @@ fn turn(shared: &Shared) -> bool {
         let shard = crate::plan::shard_of(uuid, shared.shards.len());
         !shared.shards[shard].has_room()
     };
-    let events = shared.events.lock().take(TURN, |event| no_room(event.uuid()));
-    if events.is_empty() {
-        return false;
-    }
     let now = shared.clock.now();
     let mut orders = Vec::new();
     {
         let mut ledger = shared.ledger.lock();
+        // What is decided here counts as decided in the ledger's epoch.
+        if is_held(shared) {
+            return false;
+        }
+        let events = shared.events.lock().take(TURN, |event| no_room(event.uuid()));
+        if events.is_empty() {
+            return false;
+        }
         for event in events {
             let decision = ledger.event(event, now);
             count(&shared.stats, decision.verdict);

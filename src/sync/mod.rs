@@ -13,6 +13,8 @@ mod documents;
 mod full_sync;
 mod gate;
 mod history;
+#[cfg(test)]
+mod interruptions;
 pub mod numbers;
 mod once;
 mod previous_business;

@@ -173,15 +173,18 @@ fn full_sync(
     let outcome = match &result {
         Ok(0) => Outcome::Ok,
         Ok(_) => Outcome::HeldBack,
-        Err(SyncError::Stopped) => Outcome::Aborted,
+        Err(SyncError::Stopped | SyncError::Interrupted) => Outcome::Aborted,
         Err(_) => Outcome::Failed,
     };
     run.note(outcome, started, shared.clock.now());
-    shared.seeded.store(result.is_ok(), Relaxed);
-    shared.gate_wake.wake();
+    match &result {
+        Ok(_) => shared.seed(run.epoch),
+        Err(_) => shared.seeded.store(false, Relaxed),
+    }
     // What was handed over is carried out whatever became of the rest.
-    let stuck = !drain(shared, on_progress);
+    let stuck = !drain(shared, run.epoch, on_progress);
     match result {
+        Ok(_) if is_interrupted(shared, run.epoch) => Err(SyncError::Interrupted.to_string()),
         Err(error) => Err(error.to_string()),
         Ok(_) if stuck => Err(shared
             .problems
@@ -200,8 +203,18 @@ impl Shared {
     }
 }
 
+/// Whether the permission to write was interrupted since: what was still to be written is not.
+fn is_interrupted(shared: &Shared, epoch: u64) -> bool {
+    shared.ledger.lock().epoch() != epoch
+}
+
+/// Stopped, or without the permission under which it began.
+fn may_not_go_on(shared: &Shared, epoch: u64) -> bool {
+    shared.stopping() || shared.fence.permit().is_err() || is_interrupted(shared, epoch)
+}
+
 /// Waits until nothing is left to write; `false` if that makes no progress any more.
-fn drain(shared: &Shared, on_progress: &mut dyn FnMut(OnceProgress)) -> bool {
+fn drain(shared: &Shared, epoch: u64, on_progress: &mut dyn FnMut(OnceProgress)) -> bool {
     let patience = shared.config.cmdb_timeout * TIMEOUTS;
     let (mut last, mut since) = (None, Instant::now());
     loop {
@@ -216,7 +229,7 @@ fn drain(shared: &Shared, on_progress: &mut dyn FnMut(OnceProgress)) -> bool {
         }
         if last != Some(now) {
             (last, since) = (Some(now), Instant::now());
-        } else if since.elapsed() > patience || shared.stopping() || shared.fence.permit().is_err() {
+        } else if since.elapsed() > patience || may_not_go_on(shared, epoch) {
             return false;
         }
         std::thread::sleep(POLL);

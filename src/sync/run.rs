@@ -10,10 +10,11 @@ use crate::cmdb::{CmdbError, Unusable};
 use crate::config::SyncPolicy;
 use crate::convert::InvalidDocument;
 use crate::model::{Modules, Observation, ObservedPod};
-use crate::plan::{Cause, Comparison, Moment, Order, Outcome, SeenRecord};
+use crate::plan::{Cause, Comparison, Ledger, Moment, Order, Outcome, SeenRecord};
 use crate::pulse;
 use crate::storage::{Listing, StorageError, TooLarge};
 use crossbeam::select;
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -38,11 +39,15 @@ pub(super) enum SyncError {
     Stuck,
     #[error("full sync: stopped or paused")]
     Stopped,
+    #[error("full sync: the permission to write was interrupted")]
+    Interrupted,
 }
 
 /// One run.
 pub(super) struct Run<'a> {
     shared: &'a Shared,
+    /// The ledger's epoch when it began; what was read in another one is not compared.
+    pub epoch: u64,
     modules: Arc<Modules>,
     /// Orders per shard that are not sent yet: full create-many calls are worth waiting for.
     buffers: Vec<Vec<Order>>,
@@ -58,7 +63,8 @@ impl<'a> Run<'a> {
         let deletes = shared.policy != SyncPolicy::UpsertOnly;
         let comparison = Comparison::new(causes, stream, settled, deletes);
         let buffers = shared.shards.iter().map(|_| Vec::new()).collect();
-        Self { shared, modules, buffers, comparison, invalid: 0 }
+        let epoch = shared.ledger.lock().epoch();
+        Self { shared, epoch, modules, buffers, comparison, invalid: 0 }
     }
 
     /// The whole of it; returns how many deletes are held back.
@@ -144,20 +150,27 @@ impl<'a> Run<'a> {
         self.go_on()
     }
 
-    /// Neither stopped nor paused meanwhile.
+    /// Neither stopped, paused nor interrupted meanwhile.
     fn go_on(&self) -> Result<(), SyncError> {
         pulse::beat();
-        match self.shared.stopping() || self.shared.paused() {
-            true => Err(SyncError::Stopped),
-            false => Ok(()),
+        if self.shared.stopping() || self.shared.paused() {
+            return Err(SyncError::Stopped);
         }
+        self.shared.check_epoch();
+        self.ledger().map(drop)
+    }
+
+    /// The ledger, if it is still of the epoch in which this began.
+    fn ledger(&self) -> Result<MutexGuard<'a, Ledger>, SyncError> {
+        let ledger = self.shared.ledger.lock();
+        if ledger.epoch() == self.epoch { Ok(ledger) } else { Err(SyncError::Interrupted) }
     }
 
     /// What the CMDB holds, into the ledger.
     fn list_cmdb(&self) -> Result<(), SyncError> {
         let shared = self.shared;
         let prints = {
-            let mut ledger = shared.ledger.lock();
+            let mut ledger = self.ledger()?;
             ledger.begin_full_sync();
             ledger.prints()
         };
@@ -172,12 +185,12 @@ impl<'a> Run<'a> {
                 last,
                 &mut |stored| seen.push(SeenRecord::of(&stored.record, &prints)),
             )?;
-            let mut ledger = shared.ledger.lock();
+            let mut ledger = self.ledger()?;
             seen.iter().for_each(|seen| ledger.seen(seen));
             unusable.extend(page.unusable);
             after = page.next;
         }
-        shared.ledger.lock().end_stored();
+        self.ledger()?.end_stored();
         shared.unusable_records(&unusable);
         Ok(())
     }
@@ -187,8 +200,7 @@ impl<'a> Run<'a> {
         let shared = self.shared;
         let now = shared.clock.now();
         let orders = {
-            let (mut ledger, events, mut mute) =
-                (shared.ledger.lock(), shared.events.lock(), shared.mute.lock());
+            let (mut ledger, events, mut mute) = (self.ledger()?, shared.events.lock(), shared.mute.lock());
             self.comparison.page(pods, &mut ledger, &events, &mut mute, now)
         };
         orders.into_iter().try_for_each(|order| self.buffer(order))
@@ -199,7 +211,7 @@ impl<'a> Run<'a> {
         let shared = self.shared;
         let now = shared.clock.now();
         let lacking = {
-            let (mut ledger, mut guard) = (shared.ledger.lock(), shared.guard.lock());
+            let (mut ledger, mut guard) = (self.ledger()?, shared.guard.lock());
             let (events, mut mute) = (shared.events.lock(), shared.mute.lock());
             self.comparison.missing(&mut ledger, &mut guard, &events, &mut mute, now)
         };

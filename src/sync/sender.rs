@@ -36,6 +36,8 @@ pub(super) struct SenderShard<'a> {
     number: usize,
     lane: Lane,
     prints: Fingerprinter,
+    /// The ledger's epoch when the step at hand was decided.
+    epoch: u64,
     /// Set when the cluster stops: what is ready may still be written until then.
     drain_until: Option<Instant>,
 }
@@ -49,9 +51,12 @@ impl<'a> SenderShard<'a> {
             parked_records: PARKED_RECORDS,
             deletes: shared.policy != SyncPolicy::UpsertOnly,
         };
-        let prints = shared.ledger.lock().prints();
+        let (prints, epoch) = {
+            let ledger = shared.ledger.lock();
+            (ledger.prints(), ledger.epoch())
+        };
         let lane = Lane::new(settings, fastrand::u64(..));
-        Self { shared, number, lane, prints, drain_until: None }
+        Self { shared, number, lane, prints, epoch, drain_until: None }
     }
 
     /// Works until nothing was to be done for a while, or the cluster stops and what is ready is
@@ -72,11 +77,7 @@ impl<'a> SenderShard<'a> {
                 }
                 continue;
             }
-            let now = self.shared.clock.now();
-            let step = {
-                let mut ledger = self.shared.ledger.lock();
-                self.lane.next(now, &mut ledger)
-            };
+            let step = self.decide();
             self.publish();
             match step {
                 Step::Wait(until) => {
@@ -98,6 +99,15 @@ impl<'a> SenderShard<'a> {
         }
     }
 
+    /// What comes next, of what was decided since the permission to write was interrupted last.
+    pub(super) fn decide(&mut self) -> Step {
+        self.shared.check_epoch();
+        let now = self.shared.clock.now();
+        let mut ledger = self.shared.ledger.lock();
+        self.epoch = ledger.epoch();
+        self.lane.next(now, &mut ledger)
+    }
+
     fn publish(&self) {
         self.shared.shards[self.number].open.store(self.lane.len(), Relaxed);
     }
@@ -113,7 +123,7 @@ impl<'a> SenderShard<'a> {
         }
     }
 
-    fn hear(&mut self, orders: Vec<Order>) {
+    pub(super) fn hear(&mut self, orders: Vec<Order>) {
         self.shared.shards[self.number].received(orders.len());
         let ledger = self.shared.ledger.lock();
         orders.into_iter().for_each(|order| self.lane.add(order, &ledger));
@@ -257,7 +267,7 @@ impl<'a> SenderShard<'a> {
     }
 
     fn evict(&mut self, uuid: &str, holder: &Holder) -> Vec<Effect> {
-        let answer = self.writes().delete(holder.biz, &holder.uuid);
+        let answer = self.writes().make_way(holder.biz, &holder.uuid);
         let now = self.shared.clock.now();
         self.lane.evicted(uuid, holder, answer, now, &mut self.shared.ledger.lock())
     }
@@ -281,13 +291,16 @@ impl<'a> SenderShard<'a> {
     }
 
     fn delete(&mut self, uuid: &str, proof: Proof) -> Vec<Effect> {
-        let answer = self.writes().delete(self.shared.cluster.bk_biz_id, uuid);
+        let answer = match proof {
+            Proof::Replaced => self.writes().make_way(self.shared.cluster.bk_biz_id, uuid),
+            _ => self.writes().delete(uuid),
+        };
         let now = self.shared.clock.now();
         self.lane.deleted(uuid, proof, answer, now, &mut self.shared.ledger.lock())
     }
 
     fn writes(&self) -> Writes<'a> {
-        Writes::new(self.shared)
+        Writes::new(self.shared, self.epoch)
     }
 
     // ---- what follows ----------------------------------------------------------------------

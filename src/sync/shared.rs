@@ -15,7 +15,7 @@ use crate::config::{Config, SyncPolicy};
 use crate::convert::{Converter, InvalidDocument};
 use crate::journal::Journal;
 use crate::model::{Cluster, DeletedPod, Fence, Modules, Observation};
-use crate::plan::{EventQueue, Guard, Ledger, MuteCheck, Order, Pushed, Schedule};
+use crate::plan::{Cause, EventQueue, Guard, Ledger, MuteCheck, Order, Pushed, Schedule};
 use crate::pulse::Pulses;
 use crate::storage;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -89,14 +89,13 @@ pub(super) struct Shared {
     pub deletes: Arc<Journal>,
     /// Writes of the whole instance that its fences refused.
     pub fenced: Arc<AtomicU64>,
-    /// The fence's epoch that the ledger belongs to.
-    pub epoch: AtomicU64,
     pub previous_businesses: Mutex<Vec<i64>>,
     /// Previous businesses that turned out to be clean, for coordination.
     pub cleaned_businesses: Mutex<Vec<i64>>,
     pub gate_wake: Wake,
     pub sync_wake: Wake,
-    /// A first full sync succeeded: the ledger knows the CMDB's records, events may pass.
+    /// A first full sync succeeded: the ledger knows the CMDB's records, events may pass. An
+    /// interruption ends that, and the gate looks at it, under the ledger's lock.
     pub seeded: AtomicBool,
     pub paused: AtomicBool,
     pub stopping: AtomicBool,
@@ -116,12 +115,38 @@ impl Shared {
         self.paused.load(Relaxed)
     }
 
-    pub fn scope(&self) -> cmdb::Scope<'_> {
-        self.scope_in(self.cluster.bk_biz_id)
-    }
-
     pub fn scope_in(&self, biz: i64) -> cmdb::Scope<'_> {
         cmdb::Scope { biz, cluster: &self.cluster.id, fence: self.fence.as_ref() }
+    }
+
+    /// Looks whether the permission to write was interrupted. Another instance may have written since:
+    /// what was decided before is written no more, and nothing passes the gate before a full sync read
+    /// both sides anew.
+    pub fn check_epoch(&self) {
+        let epoch = self.fence.epoch();
+        let mut ledger = self.ledger.lock();
+        if !ledger.interrupted(epoch) {
+            return;
+        }
+        self.seeded.store(false, Relaxed);
+        drop(ledger);
+        let now = self.clock.now();
+        let mut schedule = self.schedule.lock();
+        schedule.taken_over(now);
+        schedule.request(Cause::Recovered, now);
+        drop(schedule);
+        self.sync_wake.wake();
+    }
+
+    /// A full sync that began in that epoch has succeeded: events may pass. One that read before an
+    /// interruption says nothing about now.
+    pub fn seed(&self, epoch: u64) {
+        let ledger = self.ledger.lock();
+        if ledger.epoch() == epoch {
+            self.seeded.store(true, Relaxed);
+        }
+        drop(ledger);
+        self.gate_wake.wake();
     }
 
     /// Queues what an event, or a point read about another pod, says, for the gate.
@@ -209,7 +234,7 @@ impl Shared {
     /// is looked for.
     pub fn sender_recovered(&self, shard: usize) {
         if self.problems.clear(Problem::Sender(shard)) && !self.problems.any_sender() {
-            self.schedule.lock().request(crate::plan::Cause::Recovered, self.clock.now());
+            self.schedule.lock().request(Cause::Recovered, self.clock.now());
             self.sync_wake.wake();
         }
     }

@@ -45,6 +45,16 @@ struct Refused {
     times: u32,
 }
 
+/// What was so when the permission to write came back, and was learnt since.
+struct Interruption {
+    /// Versions of each pod there were.
+    versions: BTreeMap<String, usize>,
+    /// Uuids the storage has shown since, and those of events that passed after a full sync took over.
+    confirmed: BTreeSet<String>,
+    /// A full sync took the cluster over.
+    over: bool,
+}
+
 /// The uuid of a pod that was dead before the run, under that name.
 pub fn dead_uuid(name: &str) -> String {
     format!("dead-{name}")
@@ -80,6 +90,8 @@ pub struct Oracle {
     /// taken.
     undone: BTreeSet<String>,
     approved: bool,
+    /// The last interruption of the permission to write.
+    interruption: Option<Interruption>,
     /// Names and uuids the listing that is on has shown.
     listed: BTreeSet<String>,
     /// Requests to anybody on behalf of one pod.
@@ -116,6 +128,53 @@ impl Oracle {
         self.immutable.clear();
         self.undone.clear();
         self.approved = false;
+        self.interruption = None;
+    }
+
+    // ---- interruptions of the permission to write ------------------------------------------
+
+    /// The permission to write was lost and is back.
+    pub fn interrupted(&mut self, storage: &Storage) {
+        let versions = storage.history.keys().map(|uuid| (uuid.clone(), storage.versions_of(uuid))).collect();
+        self.interruption = Some(Interruption { versions, confirmed: BTreeSet::new(), over: false });
+    }
+
+    /// A full sync that began after the last interruption took the cluster over.
+    pub fn took_over(&mut self) {
+        self.interruption.iter_mut().for_each(|interruption| interruption.over = true);
+    }
+
+    /// Events about these passed the gate.
+    pub fn passed(&mut self, uuids: Vec<String>) {
+        if let Some(interruption) = self.interruption.as_mut().filter(|interruption| interruption.over) {
+            interruption.confirmed.extend(uuids);
+        }
+    }
+
+    fn confirmed(&mut self, uuid: &str) {
+        if let Some(interruption) = &mut self.interruption {
+            interruption.confirmed.insert(uuid.to_owned());
+        }
+    }
+
+    /// Rule 3: what was decided before an interruption is not written after it. Somebody else may have
+    /// written a newer version, or the pod be gone.
+    fn check_interruption(&self, record: &PodRecord, storage: &Storage) -> Result<(), Violation> {
+        let Some(interruption) = &self.interruption else { return Ok(()) };
+        let uuid = &record.uuid;
+        if !interruption.confirmed.contains(uuid) {
+            return violation(3, format!("{uuid} is written as it was wanted before an interruption"));
+        }
+        if interruption.over || storage.restored || !storage.versions {
+            return Ok(());
+        }
+        match (places(record, storage).last(), interruption.versions.get(uuid)) {
+            (Some(newest), Some(versions)) if newest + 1 < *versions => violation(
+                3,
+                format!("{uuid}: version {newest} after an interruption, when there were {versions}"),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// A point read was answered. It says nothing about pods whose documents are kept elsewhere.
@@ -129,6 +188,7 @@ impl Oracle {
         if let Some(found) = found {
             self.vanished.remove(found);
             self.lowered.remove(found);
+            self.confirmed(found);
         }
         let has_name = |record: &PodRecord| record.name == name;
         let ever = storage.history.iter().filter(|(_, records)| records.first().is_some_and(has_name));
@@ -177,6 +237,7 @@ impl Oracle {
                 return violation(1, format!("{} is written without a host", record.uuid));
             }
             self.check_order(record, storage)?;
+            self.check_interruption(record, storage)?;
             if matches!(write, Write::Create(_)) && self.vanished.contains(&record.uuid) {
                 let uuid = &record.uuid;
                 return violation(1, format!("{uuid} vanished, and is created again without a look"));
@@ -377,6 +438,7 @@ impl Oracle {
 
     pub fn listed(&mut self, pod: &ObservedPod) {
         self.listed.extend([pod.record.uuid.clone(), pod.record.name.clone()]);
+        self.confirmed(&pod.record.uuid);
     }
 
     /// Whether nobody could know of this pod: no event told of it, and the last listing missed it

@@ -60,6 +60,8 @@ pub struct Shard {
     pub lane: Lane,
     pub channel: VecDeque<Order>,
     pub flight: Option<(Step, Option<Answer>)>,
+    /// The epoch in which that was decided.
+    decided: u64,
     /// Nothing to do until then, unless an order comes.
     asleep: Option<Option<Moment>>,
 }
@@ -92,7 +94,7 @@ pub struct FullSync {
     pub causes: Vec<Cause>,
     pub stage: Stage,
     comparison: Comparison,
-    epoch: u32,
+    epoch: u64,
 }
 
 pub struct Core {
@@ -112,7 +114,8 @@ pub struct Core {
     /// Streams given up because they were mute.
     pub renewals: u32,
     seeded: bool,
-    epoch: u32,
+    /// What the fence counts: interruptions of the permission to write. The ledger learns of one later.
+    fence: u64,
     spread: usize,
 }
 
@@ -129,7 +132,8 @@ impl Core {
         let lane = |n| Lane::new(lanes, seed ^ n);
         let mut schedule = Schedule::new(TIMES, seed);
         schedule.taken_over(now);
-        let shard = |n| Shard { lane: lane(n), channel: VecDeque::new(), flight: None, asleep: None };
+        let shard =
+            |n| Shard { lane: lane(n), channel: VecDeque::new(), flight: None, decided: 0, asleep: None };
         Self {
             now,
             settings,
@@ -145,7 +149,7 @@ impl Core {
             connected: false,
             renewals: 0,
             seeded: false,
-            epoch: 0,
+            fence: 0,
             spread: 0,
         }
     }
@@ -227,15 +231,33 @@ impl Core {
         }
     }
 
-    /// The permission to write was lost and is back.
+    /// The permission to write was lost and is back; nobody has noticed yet.
     pub fn permission_was_lost(&mut self) {
-        if self.broke(Misuse::IgnoreLostPermission) {
-            return;
+        if !self.broke(Misuse::IgnoreLostPermission) {
+            self.fence += 1;
         }
-        self.epoch += 1;
-        self.seeded = false;
-        self.schedule.taken_over(self.now);
-        self.schedule.request(Cause::Recovered, self.now);
+    }
+
+    /// Whether the permission to write was interrupted and nobody has noticed.
+    pub fn is_unaware(&self) -> bool {
+        self.ledger.epoch() != self.fence
+    }
+
+    /// Looks whether the permission to write was interrupted.
+    pub fn check_epoch(&mut self) {
+        if self.ledger.interrupted(self.fence) {
+            self.seeded = false;
+            self.schedule.taken_over(self.now);
+            self.schedule.request(Cause::Recovered, self.now);
+        }
+    }
+
+    /// Whether the fence refuses a write: it was decided before an interruption. What is proven gone stays
+    /// gone.
+    pub fn is_fenced(&self, shard: usize, step: &Step) -> bool {
+        let old = self.shards[shard].decided != self.fence;
+        old && !matches!(step, Step::Delete { proof, .. } if *proof != Proof::Replaced)
+            && !self.broke(Misuse::PermitOfAnyEpoch)
     }
 
     // ---- the gate --------------------------------------------------------------------------
@@ -245,11 +267,15 @@ impl Core {
         self.seeded && !held && !self.queue.is_empty()
     }
 
-    pub fn gate_turn(&mut self, most: usize) {
+    /// Lets events pass, up to so many; the uuids they are about.
+    pub fn gate_turn(&mut self, most: usize) -> Vec<String> {
+        let mut passed = Vec::new();
         for event in self.queue.take(most, |_| false) {
+            passed.push(event.uuid().to_owned());
             let decision = self.ledger.event(event, self.now);
             self.hand_over(decision.orders);
         }
+        passed
     }
 
     fn hand_over(&mut self, orders: Vec<Order>) {
@@ -274,8 +300,10 @@ impl Core {
     /// Begins the next request, if there is one.
     pub fn begin(&mut self, shard: usize) {
         let no_successor = self.broke(Misuse::NoSuccessor);
+        self.check_epoch();
         let shard = &mut self.shards[shard];
         shard.asleep = None;
+        shard.decided = self.ledger.epoch();
         match shard.lane.next(self.now, &mut self.ledger) {
             Step::Wait(until) => shard.asleep = Some(until),
             Step::Hint(_) if no_successor => {}
@@ -364,6 +392,7 @@ impl Core {
 
     /// Begins one if it is due.
     pub fn begin_full_sync(&mut self) {
+        self.check_epoch();
         let causes = self.schedule.take(self.now);
         if causes.is_empty() {
             return;
@@ -373,13 +402,23 @@ impl Core {
         }
         let stream = self.connected.then_some(self.stream);
         let comparison = Comparison::new(&causes, stream, self.schedule.is_settled(), self.settings.deletes);
-        self.full_sync = Some(FullSync { causes, stage: Stage::Flush, comparison, epoch: self.epoch });
+        self.full_sync =
+            Some(FullSync { causes, stage: Stage::Flush, comparison, epoch: self.ledger.epoch() });
     }
 
-    pub fn end_full_sync(&mut self, outcome: Outcome) {
-        let Some(FullSync { causes, epoch, .. }) = self.full_sync.take() else { return };
+    /// Whether the permission to write was interrupted since the full sync began.
+    pub fn full_sync_is_interrupted(&self) -> bool {
+        let interrupted = |full_sync: &FullSync| full_sync.epoch != self.ledger.epoch();
+        self.full_sync.as_ref().is_some_and(interrupted) && !self.broke(Misuse::KeepInterruptedSync)
+    }
+
+    /// Whether the cluster is taken over with it.
+    pub fn end_full_sync(&mut self, outcome: Outcome) -> bool {
+        let Some(FullSync { causes, epoch, .. }) = self.full_sync.take() else { return false };
         self.schedule.finished(&causes, outcome, self.now);
-        self.seeded |= matches!(outcome, Outcome::Ok | Outcome::HeldBack) && epoch == self.epoch;
+        let good = matches!(outcome, Outcome::Ok | Outcome::HeldBack);
+        self.seeded |= good && epoch == self.ledger.epoch();
+        good && epoch == self.fence
     }
 
     pub fn set_stage(&mut self, next: Stage) {

@@ -51,6 +51,7 @@ pub enum Action {
     ChangeModules,
     ReadTopology,
     LosePermission,
+    CheckEpoch,
     Drift,
     Approve,
     Sync,
@@ -209,6 +210,7 @@ impl Run {
         add(6, due(self.open_at), Action::Open);
         add(7, core.full_sync.is_some() || due(core.schedule.next_due()), Action::FullSync);
         add(8, due(core.mute_due()), Action::CheckWatch);
+        add(52, core.is_unaware(), Action::CheckEpoch);
         add(9, !self.wild && core.modules.modules != self.cmdb.modules, Action::ReadTopology);
         for (n, shard) in core.shards.iter().enumerate() {
             let key = 10 + 4 * n as u64;
@@ -310,7 +312,10 @@ impl Run {
                     self.break_stream();
                 }
             }
-            Action::Gate => self.core.gate_turn(1 + self.chance.rng.usize(..4)),
+            Action::Gate => {
+                let most = 1 + self.chance.rng.usize(..4);
+                self.gate_turn(most);
+            }
             Action::Take(shard) => self.core.take_orders(shard, 1 + self.chance.rng.usize(..4)),
             Action::Begin(shard) => self.core.begin(shard),
             Action::CarryOut(shard) => self.carry_out(shard)?,
@@ -334,6 +339,7 @@ impl Run {
             }
             Action::ReadTopology => self.core.take_modules(&self.cmdb.modules),
             Action::LosePermission => self.lose_permission(),
+            Action::CheckEpoch => self.core.check_epoch(),
             Action::Drift => self.drift(),
             Action::Approve => self.approve(),
             Action::Rush => self.rush()?,
@@ -383,12 +389,17 @@ impl Run {
             }
         }
         if self.core.gate_is_free() {
-            self.core.gate_turn(usize::MAX);
+            self.gate_turn(usize::MAX);
         }
         if self.kind.theme == Theme::Overlap {
             (0..LANES).try_for_each(|shard| self.sprint(shard))?;
         }
         Ok(())
+    }
+
+    fn gate_turn(&mut self, most: usize) {
+        let passed = self.core.gate_turn(most);
+        self.oracle.passed(passed);
     }
 
     /// A shard does all it can, ahead of everybody else.

@@ -9,6 +9,10 @@ use bcs_bkcmdb_synchronizer::plan::{Cause, Outcome};
 
 impl Run {
     pub fn full_sync(&mut self) -> Result<(), Violation> {
+        if self.core.full_sync_is_interrupted() {
+            self.core.end_full_sync(Outcome::Aborted);
+            return Ok(());
+        }
         let Some(full_sync) = &mut self.core.full_sync else {
             self.core.begin_full_sync();
             return Ok(());
@@ -51,7 +55,10 @@ impl Run {
                     let periodic = causes.contains(&Cause::Periodic);
                     self.oracle.check_missing(&lacking, periodic, &self.core, &self.storage, &self.cmdb)?;
                     let held_back = lacking.held_back > 0;
-                    self.core.end_full_sync(if held_back { Outcome::HeldBack } else { Outcome::Ok });
+                    let outcome = if held_back { Outcome::HeldBack } else { Outcome::Ok };
+                    if self.core.end_full_sync(outcome) {
+                        self.oracle.took_over();
+                    }
                 }
             },
         }

@@ -88,6 +88,7 @@ impl Run {
         if self.kind.theme == Theme::Heirs {
             self.recorded_by_another(&placement);
         }
+        self.oracle.interrupted(&self.storage);
         self.core.permission_was_lost();
     }
 

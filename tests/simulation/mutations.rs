@@ -58,10 +58,14 @@ pub enum Misuse {
     HolderUnasked,
     /// An incomplete listing of the CMDB counts as complete.
     HalfListingCounts,
+    /// The fence lets a write pass that was decided before an interruption.
+    PermitOfAnyEpoch,
+    /// A full sync goes on although the permission to write was interrupted since it began.
+    KeepInterruptedSync,
 }
 
 impl Misuse {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 26] = [
         Self::SkipPointRead,
         Self::FailedReadIsGone,
         Self::GarbledIsGone,
@@ -86,6 +90,8 @@ impl Misuse {
         Self::SendEveryField,
         Self::HolderUnasked,
         Self::HalfListingCounts,
+        Self::PermitOfAnyEpoch,
+        Self::KeepInterruptedSync,
     ];
 }
 
@@ -112,7 +118,7 @@ impl Broken {
                 Mutation::RefuseOvertaken | Mutation::KeepMovedRefusal => Some(Theme::Untaken),
                 Mutation::LastEventCounts => Some(Theme::Repeats),
                 Mutation::EvictUnread | Mutation::HoldBackSuperseded => Some(Theme::Heirs),
-                Mutation::TrustOverlappedWrite => Some(Theme::TakeOver),
+                Mutation::TrustOverlappedWrite | Mutation::TrustInterruptedRead => Some(Theme::TakeOver),
                 Mutation::SuppressAgainstAcked => Some(Theme::Overlap),
                 Mutation::LeaveMissedUnread => Some(Theme::Kept),
                 Mutation::ApproveUnseen => Some(Theme::Gaps),

@@ -16,10 +16,14 @@ impl Run {
         let answer = match self.core.write_of(shard, &step) {
             Some(write) => {
                 self.note(|_| format!("  {}", trace::write(&write)));
-                self.oracle.check_write(&step, &write, &self.core, &self.storage, &self.cmdb)?;
-                let answer = self.answer_to(&write);
-                self.oracle.answered(&write, &answer, self.core.now, &self.storage)?;
-                Answer::Written(answer)
+                if self.core.is_fenced(shard, &step) {
+                    Answer::Written(Err(Failure::Fenced("interrupted".into())))
+                } else {
+                    self.oracle.check_write(&step, &write, &self.core, &self.storage, &self.cmdb)?;
+                    let answer = self.answer_to(&write);
+                    self.oracle.answered(&write, &answer, self.core.now, &self.storage)?;
+                    Answer::Written(answer)
+                }
             }
             None => {
                 self.note(|_| format!("  {step:?}"));

@@ -22,7 +22,7 @@ impl Lane {
         now: Moment,
         ledger: &mut Ledger,
     ) -> Vec<Effect> {
-        let counts = ledger.read_counts(uuid);
+        let counts = ledger.read_counts(uuid) && self.is_of_now(ledger);
         let Some(job) = self.jobs.get_mut(uuid) else { return Vec::new() };
         let missing = job.verify.unwrap_or(false);
         let mut effects = Vec::new();
@@ -38,7 +38,8 @@ impl Lane {
                 return vec![Effect::Retry { message }];
             }
             _ if !counts && !active(Mutation::TrustOvertakenRead) => {
-                // The gate took something about this uid in while the storage was asked: ask again.
+                // The gate took something about this uid in while the storage was asked, or the permission
+                // to write was interrupted: ask again.
                 job.verify.get_or_insert(false);
             }
             PointRead::Pod(pod) if pod.record.uuid == uuid => {
@@ -80,6 +81,11 @@ impl Lane {
         }
         self.resume(uuid);
         effects
+    }
+
+    /// Whether the permission to write was not interrupted since the request began.
+    fn is_of_now(&self, ledger: &Ledger) -> bool {
+        self.epoch == ledger.epoch() || active(Mutation::TrustInterruptedRead)
     }
 
     fn doomed(&mut self, uuid: &str, proof: Proof, ledger: &mut Ledger) {

@@ -2,6 +2,7 @@
 
 use super::{Holder, Step};
 use crate::model::Field;
+use crate::plan::mutation::{Mutation, active};
 use crate::plan::{Acked, Desired, FieldSet, Fingerprint, Heir, Ledger, Moment, Order, OrderKind, Proof};
 
 /// The open work on one uuid, folded: however many orders arrived, this is what is left to do.
@@ -96,8 +97,8 @@ impl Job {
             return open.then(|| Step::Delete { uuid, proof: proof.clone() });
         }
         let wanted = self.wanted.as_ref()?;
-        if ledger.desired(&uuid) != Some(wanted.fingerprint.total) {
-            // Overtaken: by an order that is on its way, or by the end of the pod.
+        if !wanted.is_due(&uuid, ledger) {
+            // Overtaken: by an order that is on its way, by the end of the pod, or by an interruption.
             self.give_up_write();
             return None;
         }
@@ -144,6 +145,13 @@ impl Job {
 }
 
 impl Desired {
+    /// Whether the ledger still wants this, and decided so since the permission to write was interrupted
+    /// last.
+    pub(super) fn is_due(&self, uuid: &str, ledger: &Ledger) -> bool {
+        let decided = self.epoch == ledger.epoch() || active(Mutation::WriteInterrupted);
+        decided && ledger.desired(uuid) == Some(self.fingerprint.total)
+    }
+
     /// Whether the record is as wanted once these fields of it are written, by what is known of it by
     /// then: a listing may have shown that somebody else changed others meanwhile, and unless the write is
     /// the `last` that is known, these too.

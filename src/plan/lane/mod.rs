@@ -4,6 +4,10 @@
 //! into what is left to do. One uuid has at most one request on its way, so its writes keep their
 //! order. What must wait is parked on a timer and holds nobody back; only a CMDB that fails for
 //! several uuids in a row pauses the lane, which then asks with one request at a time.
+//!
+//! A record is written only in the epoch of the ledger in which that was decided: what waits here
+//! while the permission to write is interrupted is given up, and the full sync that follows decides
+//! anew. What is proven gone stays gone.
 
 mod answers;
 mod failures;
@@ -250,6 +254,8 @@ pub struct Lane {
     failures: u32,
     last_failed: Option<String>,
     paused_until: Option<Moment>,
+    /// The ledger's epoch when the request that is on its way was decided.
+    epoch: u64,
     rng: fastrand::Rng,
 }
 
@@ -266,6 +272,7 @@ impl Lane {
             failures: 0,
             last_failed: None,
             paused_until: None,
+            epoch: 0,
             rng: fastrand::Rng::with_seed(seed),
         }
     }
@@ -291,10 +298,10 @@ impl Lane {
     }
 
     /// Takes an order in. One to write what the ledger wants no more is left out: a newer one is on
-    /// its way, or this lane learnt better from a read since.
+    /// its way, this lane learnt better from a read since, or the permission to write was interrupted.
     pub fn add(&mut self, order: Order, ledger: &Ledger) {
         if let OrderKind::Write(desired) = &order.kind
-            && ledger.desired(&order.uuid) != Some(desired.fingerprint.total)
+            && !desired.is_due(&order.uuid, ledger)
         {
             return;
         }
@@ -329,6 +336,7 @@ impl Lane {
     /// [`Step::Wait`] or [`Step::Hint`].
     pub fn next(&mut self, now: Moment, ledger: &mut Ledger) -> Step {
         self.wake_parked(now);
+        self.epoch = ledger.epoch();
         if let Some(until) = self.paused_until.filter(|until| *until > now && !self.ready.is_empty()) {
             return Step::Wait(Some(until));
         }

@@ -53,6 +53,8 @@ pub struct Desired {
     pub received: Option<Moment>,
     /// Its document has no host any more: the one the CMDB holds is kept.
     pub keeps_host: bool,
+    /// The ledger's epoch when this was decided.
+    pub epoch: u64,
 }
 
 /// Work for the shard of a uuid.
@@ -162,12 +164,27 @@ pub struct Ledger {
     index: Index,
     generation: u32,
     tombstones: usize,
+    epoch: u64,
 }
 
 impl Ledger {
     /// An empty ledger; `seed` is that of the fingerprints.
     pub fn new(prints: Fingerprinter, seed: u64) -> Self {
-        Self { prints, index: Index::new(seed), generation: 1, tombstones: 0 }
+        Self { prints, index: Index::new(seed), generation: 1, tombstones: 0, epoch: 0 }
+    }
+
+    /// How the fence counts the interruptions of the permission to write, as far as is known here. What was
+    /// decided in another epoch is written no more: somebody else may have written since.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The fence counts on. Whether that is news: then nothing is written before a full sync, or a point
+    /// read, decided it anew.
+    pub fn interrupted(&mut self, epoch: u64) -> bool {
+        let news = epoch > self.epoch;
+        self.epoch = self.epoch.max(epoch);
+        news
     }
 
     fn insert(&mut self, entry: Entry) -> u32 {

@@ -152,6 +152,7 @@ impl Ledger {
                     fingerprint,
                     received,
                     keeps_host: !scheduled,
+                    epoch: self.epoch,
                 })),
             });
         } else if verdict == Verdict::Verify {

@@ -346,4 +346,4 @@ fn same_work(old: &Cluster, new: &Cluster) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,7 +30,7 @@ impl Coordination for Dead {
 }
 
 /// A storage that is never asked, and the CMDB of the configuration.
-fn peers(config: &Config, timeout: Duration) -> Peers {
+pub(in crate::sync) fn peers(config: &Config, timeout: Duration) -> Peers {
     let settings =
         storage::Settings { page_size: 1, timeout, watch_idle_timeout: timeout, list_concurrency: 1 };
     let addresses = Arc::new(StaticAddresses::new(Vec::new()));
@@ -43,7 +43,7 @@ fn peers(config: &Config, timeout: Duration) -> Peers {
     Peers { storage, cmdb, topology }
 }
 
-fn config(cmdb: &str) -> Arc<Config> {
+pub(in crate::sync) fn config(cmdb: &str) -> Arc<Config> {
     let json = format!(
         r#"{{"zk":"","storage_addrs":["http://127.0.0.1:1"],"cmdb_addr":"{cmdb}","cmdb_user":"u",
             "paas_addr":"127.0.0.1:1"}}"#
@@ -103,7 +103,7 @@ impl Fence for Hanging {
 /// How long a thread may be silent here.
 const HANG: Duration = Duration::from_millis(300);
 
-fn cluster() -> Cluster {
+pub(in crate::sync) fn cluster() -> Cluster {
     Cluster {
         id: "BCS-K8S-00001".to_owned(),
         project_id: "p".to_owned(),

@@ -157,15 +157,10 @@ impl Reconciler {
         }
     }
 
-    /// Looks whether the permission to write was interrupted: another instance may have written
-    /// since, so nothing passes the gate before a full sync read both sides anew.
+    /// Looks whether the permission to write was interrupted, for those who look only when they have
+    /// something to do.
     pub fn check_epoch(&self) {
-        let epoch = self.shared.fence.epoch();
-        if self.shared.epoch.swap(epoch, Relaxed) != epoch {
-            self.shared.seeded.store(false, Relaxed);
-            self.shared.schedule.lock().taken_over(self.shared.clock.now());
-            self.request(Cause::Recovered);
-        }
+        self.shared.check_epoch();
     }
 
     /// Takes over what a new configuration changes without a new beginning.
@@ -229,6 +224,8 @@ impl Shared {
         let mut schedule = Schedule::new(common.timings.schedule(config), fastrand::u64(..));
         schedule.taken_over(common.clock.now());
         let policy = config.policy_of(&cluster.id);
+        let mut ledger = Ledger::new(common.prints, fastrand::u64(..));
+        ledger.interrupted(fence.epoch());
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             converter: Converter::new(cluster.kind, settings),
@@ -241,7 +238,7 @@ impl Shared {
             clock: common.clock,
             modules: CurrentModules::default(),
             gate: Mutex::new(()),
-            ledger: Mutex::new(Ledger::new(common.prints, fastrand::u64(..))),
+            ledger: Mutex::new(ledger),
             events: Mutex::new(EventQueue::new(config.event_queue_length)),
             shards: shards(config, common.timings.linger),
             schedule: Mutex::new(schedule),
@@ -253,7 +250,6 @@ impl Shared {
             history: History::default(),
             deletes: Arc::clone(&common.deletes),
             fenced: Arc::clone(&common.fenced),
-            epoch: AtomicU64::new(fence.epoch()),
             fence,
             gate_wake: Wake::new(),
             sync_wake: Wake::new(),

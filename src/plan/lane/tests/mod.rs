@@ -1,6 +1,7 @@
 //! One lane with its ledger, driven by hand: what it asks for next, and what an answer leads to.
 
 mod hosts;
+mod interruptions;
 mod refusals;
 
 use crate::model::Field;
