@@ -190,6 +190,37 @@ fn a_server_that_lost_its_data_is_a_fresh_one_and_holds_writes_back() {
 }
 
 #[test]
+fn a_root_that_somebody_deletes_is_made_again_and_holds_writes_back() {
+    let zookeepers = ZooKeepers::single();
+    // Long enough for a busy machine to see the new session well before it ends.
+    let timeout = Duration::from_secs(12);
+    let patient = Servers { session_timeout: timeout, ..servers(&zookeepers) };
+    let session = Arc::new(Session::start(patient, Role::Member(info(1001))).unwrap());
+    let eye = client(&session);
+    let locks = Locks::start(Arc::clone(&session), info(1001)).unwrap();
+    let held = || match locks.acquire("BCS-K8S-00001") {
+        Lock::Held(fence) => Some(fence),
+        Lock::Pending { .. } => None,
+    };
+    let lock = layout::child(layout::LOCKS, "BCS-K8S-00001");
+    wait_for("permission", SOON, || held().is_some_and(|fence| fence.permit().is_ok()));
+    let epoch = held().unwrap().epoch();
+    wait_for("it is gone", SOON, || {
+        for path in [&lock, layout::LOCKS, layout::CLUSTERS, layout::WORKERS] {
+            let _ = eye.delete(path, None);
+        }
+        eye.delete(layout::ROOT, None).is_ok()
+    });
+    wait_for("a new session", SOON, || session.client().is_some_and(|now| now.session() != eye.session()));
+    let began = Instant::now();
+    assert!(held().unwrap().permit().is_err(), "others may still hold leases");
+    wait_for("permission", SOON, || held().unwrap().permit().is_ok());
+    assert!(began.elapsed() > timeout / 2, "held back for {:?} only", began.elapsed());
+    assert!(held().unwrap().epoch() > epoch);
+    assert!(client(&session).stat(&lock).unwrap().is_some());
+}
+
+#[test]
 fn one_server_of_three_may_go_and_nothing_happens() {
     let mut zookeepers = ZooKeepers::start(3);
     let patient = Servers { session_timeout: Duration::from_secs(12), ..servers(&zookeepers) };

@@ -1,5 +1,7 @@
 //! The fence of one cluster: open while the lease runs and the lock is ours.
 
+use super::client::{CallError, Client};
+use super::layout;
 use super::session::Session;
 use crate::boottime::boottime;
 use crate::model::{Fence, Permit};
@@ -13,6 +15,14 @@ pub(super) struct Root {
     pub czxid: i64,
     /// When, in milliseconds since 1970, by the servers' clock.
     pub ctime_ms: i64,
+}
+
+impl Root {
+    /// As the servers know it now, if there is one.
+    pub fn read(client: &Client) -> Result<Option<Self>, CallError> {
+        let stat = client.stat(layout::ROOT)?;
+        Ok(stat.map(|stat| Self { czxid: stat.czxid, ctime_ms: stat.ctime }))
+    }
 }
 
 /// The fence of one cluster, through all sessions.

@@ -5,7 +5,7 @@
 //! over, so nothing writes under it.
 
 use super::client::{CallError, Client};
-use super::fence::{Held, LockFence};
+use super::fence::{Held, LockFence, Root};
 use super::layout;
 use super::looker::Looker;
 use super::session::Session;
@@ -126,6 +126,11 @@ impl Shared {
             if fence.held().is_some_and(|lock| lock.session != client.session()) {
                 fence.lower(None);
             }
+        }
+        if Root::read(&client)? != self.session.root() {
+            // Locks under another root are no locks of the one whose leases still run; the session ends.
+            self.wanted().iter().for_each(|(_, fence)| fence.lower(None));
+            return Err(CallError::NoNode(layout::ROOT.to_owned()));
         }
         self.give_back(&client)?;
         // Asked after that: what is given back from here on is left to the next look, which finds a

@@ -66,8 +66,7 @@ pub(super) fn register(
         Err(error) => return Err(error.into()),
     };
     let gone = |path: &str| CallError::NoNode(path.to_owned());
-    let root = client.stat(layout::ROOT)?.ok_or_else(|| gone(layout::ROOT))?;
-    let root = Root { czxid: root.czxid, ctime_ms: root.ctime };
+    let root = Root::read(client)?.ok_or_else(|| gone(layout::ROOT))?;
     let ours = client.stat(&path)?.ok_or_else(|| gone(&path))?;
     let age = Duration::from_millis(ours.ctime.saturating_sub(root.ctime_ms).try_into().unwrap_or(0));
     let new = made_root || known_root.is_some_and(|known| known != root);

@@ -326,8 +326,11 @@ impl Shared {
                 default(next.saturating_duration_since(Instant::now())) => {
                     let sent = boottime();
                     next = Instant::now() + interval;
-                    match self.beat(client, path) {
+                    match self.beat(client, path).and_then(|()| self.check_root(client)) {
                         Ok(()) => self.sound(client, sent),
+                        Err(CallError::NoNode(path)) if path == layout::ROOT => {
+                            return Err(format!("ZooKeeper: {path} was deleted or made anew by somebody else"));
+                        }
                         Err(CallError::NoNode(path)) => return Err(format!("ZooKeeper: our registration {path} was deleted")),
                         Err(CallError::SessionOver) => return Err("ZooKeeper: the session is over".to_owned()),
                         Err(error) => {
@@ -350,6 +353,18 @@ impl Shared {
                 Ok(())
             }
             _ => client.stat("/").map(drop),
+        }
+    }
+
+    /// Whether our tree still stands under the root node we know. Under another one locks mean nothing to
+    /// those who still hold leases from before: then a new session treats ZooKeeper as a fresh one.
+    fn check_root(&self, client: &Client) -> Result<(), CallError> {
+        let known = self.state.lock().root;
+        match known {
+            Some(known) if Root::read(client)? != Some(known) => {
+                Err(CallError::NoNode(layout::ROOT.to_owned()))
+            }
+            _ => Ok(()),
         }
     }
 
