@@ -135,6 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_is_suspected_of_news_only_if_no_event_about_it_is_waiting() {
+        for waits in [true, false] {
+            let (mut events, mut mute) = (EventQueue::new(9), MuteCheck::new(SECOND));
+            if waits {
+                events.push(Observation::Pod(Box::new(pod("a", 1, "S1"))), SECOND);
+            }
+            let mut comparison = Comparison::new(&[], Some(1), true, true);
+            comparison.page(vec![pod("a", 1, "S1")], &mut ledger(), &events, &mut mute, SECOND);
+            assert_eq!(mute.due().is_some(), !waits);
+        }
+    }
+
+    #[test]
     fn without_permission_to_delete_a_record_that_is_not_listed_is_read_once() {
         let mut ledger = ledger();
         let events = EventQueue::new(9);

@@ -264,6 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_opens_during_a_settle_sync_is_not_settled_by_it() {
+        let mut schedule = schedule();
+        schedule.stream_opened(S(1), S(1));
+        run(&mut schedule, Outcome::Ok);
+        let causes = schedule.take(S(12));
+        assert_eq!(causes, [Cause::Settle]);
+        schedule.stream_opened(S(13), S(1));
+        schedule.finished(&causes, Outcome::Ok, S(13));
+        assert!(!schedule.is_settled());
+    }
+
+    #[test]
     fn a_new_stream_is_followed_by_a_full_sync_and_a_settle_sync_before_the_period_counts() {
         let mut schedule = schedule();
         assert_eq!(schedule.next_due(), None);
