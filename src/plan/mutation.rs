@@ -89,12 +89,14 @@ pub enum Mutation {
     WriteInterrupted,
     /// A point read counts although the permission to write was interrupted since it began.
     TrustInterruptedRead,
+    /// A point read counts although an event that seemed older passed since it began.
+    TrustReadOverStale,
 }
 
 impl Mutation {
     /// All of them.
     #[cfg(feature = "mutations")]
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::SuppressAgainstAcked,
         Self::TrustOvertakenRead,
         Self::NoRecheck,
@@ -136,6 +138,7 @@ impl Mutation {
         Self::ReadByName,
         Self::WriteInterrupted,
         Self::TrustInterruptedRead,
+        Self::TrustReadOverStale,
     ];
 }
 

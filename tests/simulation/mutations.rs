@@ -118,7 +118,9 @@ impl Broken {
                 Mutation::RefuseOvertaken | Mutation::KeepMovedRefusal => Some(Theme::Untaken),
                 Mutation::LastEventCounts => Some(Theme::Repeats),
                 Mutation::EvictUnread | Mutation::HoldBackSuperseded => Some(Theme::Heirs),
-                Mutation::TrustOverlappedWrite | Mutation::TrustInterruptedRead => Some(Theme::TakeOver),
+                Mutation::TrustOverlappedWrite
+                | Mutation::TrustInterruptedRead
+                | Mutation::TrustReadOverStale => Some(Theme::TakeOver),
                 Mutation::SuppressAgainstAcked => Some(Theme::Overlap),
                 Mutation::LeaveMissedUnread => Some(Theme::Kept),
                 Mutation::ApproveUnseen => Some(Theme::Gaps),

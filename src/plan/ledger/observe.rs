@@ -194,12 +194,16 @@ impl Ledger {
     /// Whether what is known contradicts the observation, and what to make of that.
     fn contradiction(&mut self, slot: u32, pod: &ObservedPod, source: Source) -> Option<Verdict> {
         self.mark_listed(slot, source);
-        let entry = self.index.get(slot)?;
+        let entry = self.index.get_mut(slot)?;
         let was_gone = entry.is_dead();
         let lower = older(pod.version, entry.version);
         match source {
             Source::Read => None,
-            Source::Event if lower => Some(Verdict::Stale),
+            Source::Event if lower => {
+                // A read that is on its way may find that versions start low again: then this was newer than it.
+                entry.reading &= active(Mutation::TrustReadOverStale);
+                Some(Verdict::Stale)
+            }
             Source::Listing if lower && active(Mutation::NeverAcceptLower) => Some(Verdict::Stale),
             _ if was_gone || (lower && !active(Mutation::AcceptLowerListing)) => Some(Verdict::Verify),
             _ => None,

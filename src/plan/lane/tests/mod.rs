@@ -100,6 +100,20 @@ fn a_read_during_which_the_pod_was_seen_elsewhere_is_repeated() {
     }
 }
 
+/// In a restored etcd versions start low again.
+#[test]
+fn a_read_during_which_an_event_seemed_older_is_repeated() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1001, "S1"));
+    assert_eq!(desk.sees(pod("a", 3, "S3"), Source::Listing), Verdict::Verify);
+    desk.expect("read web-0 for a");
+    assert_eq!(desk.sees(pod("a", 4, "S4"), Source::Event), Verdict::Stale);
+    desk.found_pod("a", pod("a", 3, "S3"));
+    desk.expect("read web-0 for a");
+    desk.found_pod("a", pod("a", 4, "S4"));
+    desk.expect("update a: bk_pod_status");
+}
+
 // ---- deletes -----------------------------------------------------------------------------------
 
 #[test]
