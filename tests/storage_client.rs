@@ -228,15 +228,18 @@ fn a_redirect_is_not_followed_and_its_query_not_shown() {
 
 #[test]
 fn a_broken_or_late_page_is_an_error() {
-    let cut = Peer::start(|mut connection| {
-        connection.request();
-        connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"result\":true,\"data\":[{},");
+    let cut = [1, 2].map(|_| {
+        Peer::start(|mut connection| {
+            connection.request();
+            connection.write(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{\"result\":true,\"data\":[{},");
+        })
     });
-    let mut listing = client(&[&cut]).listing(CLUSTER, K8s, "a").unwrap();
+    let mut listing = client(&[&cut[0], &cut[1]]).listing(CLUSTER, K8s, "a").unwrap();
     let mut seen = 0;
     let error = listing.next_page(&mut |_| seen += 1).unwrap_err();
     assert!(matches!(error, StorageError::Http(HttpError::Broken { .. })), "{error:?}");
-    assert_eq!(seen, 1, "what was handed out before the error is void");
+    assert_eq!(seen, 1, "what was handed out is void, and no other address is asked for it again");
+    assert_eq!(cut.map(|peer| peer.requests().len()).iter().sum::<usize>(), 1);
 
     let late = Peer::start(|mut connection| {
         connection.request();

@@ -195,3 +195,68 @@ impl Listing {
         self.client.shared.settings.page_size.max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::RequestStats;
+    use crate::storage::{Settings, StaticAddresses};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    /// A client of two addresses where nobody is, and each may carry one listing.
+    fn two_dead_addresses() -> (Client, [BaseUrl; 2]) {
+        let sockets = [1, 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = sockets.map(|socket| BaseUrl {
+            origin: format!("http://{}", socket.local_addr().unwrap()),
+            prefix: String::new(),
+        });
+        let (page_size, second) = (2, Duration::from_secs(1));
+        let settings =
+            Settings { page_size, timeout: 5 * second, watch_idle_timeout: 5 * second, list_concurrency: 1 };
+        let known = Arc::new(StaticAddresses::new(addresses.to_vec()));
+        (Client::new(known, None, settings, Arc::new(RequestStats::default())), addresses)
+    }
+
+    fn begin(client: &Client) -> Listing {
+        client.listing("BCS-K8S-1", ClusterKind::K8s, "a").unwrap()
+    }
+
+    /// How many listings each address carries.
+    fn used(client: &Client, addresses: &[BaseUrl; 2]) -> [usize; 2] {
+        addresses.each_ref().map(|address| client.shared.permits.used(address))
+    }
+
+    #[test]
+    fn a_listing_that_moves_to_another_address_has_a_place_at_that_one_only() {
+        let (client, addresses) = two_dead_addresses();
+        let mut listing = begin(&client);
+        let before = used(&client, &addresses);
+        listing.next_page(&mut |_| ()).unwrap_err();
+        let after = used(&client, &addresses);
+        assert_eq!(after.map(|count| 1 - count), before);
+        assert!(
+            addresses.iter().zip(after).all(|(a, count)| (a.origin == listing.address()) == (count == 1))
+        );
+        drop(listing);
+        assert_eq!(used(&client, &addresses), [0, 0]);
+    }
+
+    #[test]
+    fn a_listing_that_waits_for_a_place_at_another_address_keeps_none() {
+        let (client, addresses) = two_dead_addresses();
+        let (mut moving, other) = (begin(&client), begin(&client));
+        assert_eq!(used(&client, &addresses), [1, 1]);
+        let moved = thread::spawn(move || moving.next_page(&mut |_| ()).unwrap_err());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while used(&client, &addresses).iter().sum::<usize>() > 1 {
+            assert!(Instant::now() < deadline, "it waits for a place and holds one");
+            thread::yield_now();
+        }
+        drop(other);
+        moved.join().unwrap();
+        assert_eq!(used(&client, &addresses), [0, 0]);
+    }
+}

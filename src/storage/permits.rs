@@ -65,6 +65,12 @@ impl Permits {
         }
     }
 
+    /// How many listings that address carries.
+    #[cfg(test)]
+    pub(super) fn used(&self, address: &BaseUrl) -> usize {
+        self.places.lock().used.get(&address.origin).copied().unwrap_or(0)
+    }
+
     /// Lets everyone who waits look at `stopped` again.
     pub(super) fn wake(&self) {
         // Under the lock: a waiter is either before its look, or in the queue.
