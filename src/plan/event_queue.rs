@@ -23,7 +23,8 @@ pub struct QueuedEvent {
     pub hint: Option<DeletedPod>,
     /// When the first of the folded events arrived.
     pub received: Moment,
-    /// Not long before it arrived a delete was dropped: perhaps the one of its pod.
+    /// Not long before the first of them arrived a delete was dropped: perhaps the one of its pod. Since
+    /// then none of its pod can have been: what is about a document that waits is folded, never dropped.
     pub doubtful: bool,
 }
 
@@ -149,7 +150,6 @@ impl QueuedEvent {
     /// A later event about the same document. No order can be trusted between a delete and a
     /// living version, nor between two uids (protocol.md 1.3): then the name is read.
     fn fold(&mut self, later: Self) {
-        self.doubtful |= later.doubtful;
         if let Some(new) = later.pod {
             if active(Mutation::LastEventCounts) {
                 self.hint = None;
@@ -278,6 +278,18 @@ mod tests {
         assert_eq!(queue.push(pod("2", "b", 1), Duration::ZERO), Pushed::Dropped);
         assert_eq!(queue.push(pod("1", "a", 2), Duration::ZERO), Pushed::Folded);
         assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn a_full_queue_drops_no_delete_of_what_waits_and_the_others_are_no_doubt_about_it() {
+        for (id, becomes) in [("1", Pushed::Folded), ("2", Pushed::Dropped)] {
+            let mut queue = EventQueue::new(1);
+            queue.push(pod("1", "a", 1), Duration::ZERO);
+            assert_eq!(queue.push(deleted(id), Duration::ZERO), becomes);
+            assert_eq!(queue.push(pod("1", "a", 1), Duration::ZERO), Pushed::Folded);
+            let event = &queue.take(1, |_| false)[0];
+            assert_eq!((event.hint.is_some(), event.doubtful), (id == "1", false));
+        }
     }
 
     #[test]

@@ -77,6 +77,8 @@ impl Ledger {
             return;
         }
         entry.acked = Acked::Present(fingerprint);
+        // It is of the whole record, host and all. Taken for one that kept its host, what differs in the
+        // whole and, by a collision, in no field would pass for equal.
         entry.kept_host = false;
         entry.stored = generation;
         if matches!(entry.life, Life::Tombstone(_)) {

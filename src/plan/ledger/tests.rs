@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::model::Field;
-use crate::plan::QueuedEvent;
 use crate::plan::event_queue::LATEST;
 use crate::plan::testkit::*;
+use crate::plan::{FieldSet, QueuedEvent};
 use Source::{Event, Listing, Read};
 
 const NOW: Moment = SECOND;
@@ -156,6 +156,26 @@ fn a_host_that_was_kept_is_the_one_the_cmdb_holds_by_then() {
     let wanted = with(pod("a", 4, "S3"), Field::HostInnerIp, "10.0.0.2");
     let Acked::Present(held) = ledger.acked("a") else { panic!("no record") };
     assert!(held.difference(&ledger.prints().of(&wanted.record)).is_empty());
+}
+
+#[test]
+fn what_a_listing_shows_of_a_record_whose_host_was_kept_is_compared_as_a_whole() {
+    let mut ledger = recorded(1, "S1");
+    let decision = ledger.observe(homeless(pod("a", 2, "S2")), Event, None, NOW);
+    let OrderKind::Write(desired) = &decision.orders[0].kind else { panic!("{decision:?}") };
+    ledger.written("a", desired.fingerprint, true);
+    // Somebody else's change, of which the hash of the field tells nothing.
+    let mut changed = pod("a", 2, "S2").record;
+    changed.module_id <<= 32;
+    ledger.begin_full_sync();
+    ledger.stored(&changed);
+    ledger.end_stored();
+    let wanted = pod("a", 3, "S2");
+    let print = ledger.prints().of(&wanted.record);
+    assert_eq!(see(&mut ledger, wanted, Listing), Verdict::Write);
+    let Acked::Present(held) = ledger.acked("a") else { panic!("no record") };
+    assert!(held.difference(&print).is_empty());
+    assert_eq!(held.to_send(&print), FieldSet::ALL);
 }
 
 #[test]
