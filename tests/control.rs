@@ -66,19 +66,30 @@ fn a_paused_cluster_writes_nothing_until_it_is_resumed_and_the_others_go_on() {
 
 #[test]
 fn what_is_queued_when_a_cluster_is_paused_waits() {
-    let mut world = World::single(Generation::Old);
-    world.put(pod("web-0", 1));
+    let mut world = two();
     world.start_and_settle();
+    world.wait_equal(PATIENCE);
     world.cmdb.break_all(world::cmdb::Fault::Error500);
-    world.put(phase(pod("web-0", 2), "Failed"));
-    world.wait("the write is tried again and again", |world| world.status(CLUSTER).senders.retries > 0);
+    world.storage.put(CLUSTER, phase(pod("web-0", 2), "Failed")).unwrap();
+    world.storage.put(OTHER, phase(pod("web-1", 2), "Failed")).unwrap();
+    let retries = |world: &World, id: &str| world.status(id).senders.retries;
+    world.wait("both are tried again and again", |world| {
+        [CLUSTER, OTHER].iter().all(|id| retries(world, id) > 0)
+    });
     post(&world, &format!("/api/v1/clusters/{CLUSTER}/pause"));
+    // What is on its way comes to its end while the other one goes on.
+    let further = |world: &World, times: u64| {
+        let before = retries(world, OTHER);
+        world.wait("the other one is tried further", |world| retries(world, OTHER) >= before + times);
+    };
+    further(&world, 1);
     world.wait("nothing is under way", |world| world.status(CLUSTER).senders.in_flight == 0);
+    let before = retries(&world, CLUSTER);
+    further(&world, 4);
+    assert_eq!(retries(&world, CLUSTER), before);
     world.cmdb.heal();
-    let writes = world.cmdb.writes().len();
-    // Longer than the longest pause between two attempts would be after the first ones.
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert_eq!(world.cmdb.writes().len(), writes);
+    world.wait("the other one is written", |world| recorded(world, "uid-web-1").as_deref() == Some("Failed"));
+    assert_eq!(recorded(&world, "uid-web-0").as_deref(), Some("Running"));
     post(&world, &format!("/api/v1/clusters/{CLUSTER}/resume"));
     world.wait_equal(PATIENCE);
 }

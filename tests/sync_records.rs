@@ -9,7 +9,7 @@ mod world;
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, Control, RejectedRecord};
 use serde_json::{Value, json};
-use world::cmdb::business;
+use world::cmdb::{Fault, business};
 use world::pods::{phase, pod, pod_with_uid, with};
 use world::{BIZ, CLUSTER, PATIENCE, World};
 
@@ -138,6 +138,19 @@ fn a_uuid_another_cluster_holds_is_rejected_saying_by_whom() {
     assert_eq!((shown.kind, shown.code), ("rejected", 1_199_014));
     assert!(shown.message.contains("BCS-K8S-00777"), "{shown:?}");
     assert_eq!(world.cmdb.records(BIZ).unwrap()[0]["bk_pod_cluster"], "BCS-K8S-00777");
+}
+
+#[test]
+fn a_record_of_another_cluster_is_not_taken_for_what_a_create_in_doubt_left() {
+    let mut world = World::single(Generation::Old);
+    world.cmdb.create(BIZ, foreign("BCS-K8S-00777", "uid-web-0", "web-0", 201));
+    world.put(pod("web-0", 1));
+    world.cmdb.break_next(&["create"], Fault::Error500, 1);
+    world.start();
+    let shown = shown(&world, "uid-web-0", "");
+    assert!(shown.message.contains("held by cluster BCS-K8S-00777"), "{shown:?}");
+    let operations: Vec<String> = world.cmdb.writes().into_iter().map(|call| call.operation).collect();
+    assert_eq!(operations, ["create", "create"]);
 }
 
 #[test]

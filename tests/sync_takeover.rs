@@ -9,6 +9,7 @@ mod world;
 use bcs_bkcmdb_synchronizer::cmdb::{self, TopologyCache};
 use bcs_bkcmdb_synchronizer::config::Config;
 use bcs_bkcmdb_synchronizer::coordination::{AssignmentView, Coordination, CoordinationStatus, Lock};
+use bcs_bkcmdb_synchronizer::front::Response;
 use bcs_bkcmdb_synchronizer::http::{Client, Options};
 use bcs_bkcmdb_synchronizer::model::{Cluster, ClusterKind, Fence, Permit};
 use bcs_bkcmdb_synchronizer::sandbox::storage::{Call, Fault, Generation};
@@ -20,6 +21,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
+use world::cmdb::Call as CmdbCall;
 use world::pods::{phase, pod};
 use world::{BIZ, CLUSTER, PATIENCE, World, wait_until};
 
@@ -233,17 +235,40 @@ fn without_a_permission_no_full_sync_is_begun_and_nothing_queued_is_dropped() {
     fenced.world.wait_equal(PATIENCE);
 }
 
+/// A business the cluster belonged to before.
+const BEFORE: i64 = 3;
+
+/// It still holds a record there.
+fn left_before(fenced: &Fenced, uuid: &str, name: &str) {
+    fenced.world.cmdb.create(
+        BEFORE,
+        json!({"bk_module_id": 301, "bk_cloud_id": 0, "bk_host_innerip": "10.9.9.9", "bk_pod_name": name,
+            "bk_pod_namespace": "default", "bk_pod_cluster": CLUSTER, "bk_pod_uuid": uuid,
+            "bk_pod_workloadtype": "Pod", "bk_pod_workloadname": name}),
+    );
+}
+
+#[test]
+fn what_a_previous_business_holds_makes_way_although_no_listing_shows_it() {
+    let fenced = Fenced::settled(2);
+    left_before(&fenced, "uid-web-3", "web-3");
+    // No full sync succeeds, so that none cleans the business.
+    let lists = |call: &CmdbCall| call.operation == "findmany" && call.body.to_string().contains("greater");
+    fenced.world.cmdb.set_witness(Arc::new(move |call, pass_on| match lists(call) {
+        true => Response::json(500, &json!({})),
+        false => pass_on(),
+    }));
+    let before = fenced.full_syncs();
+    fenced.assign.send(Arc::new(vec![cluster(&[BEFORE])])).unwrap();
+    fenced.wait("it is told", |fenced| fenced.full_syncs() > before);
+    fenced.world.put(pod("web-3", 1));
+    fenced.world.wait_equal(PATIENCE);
+}
+
 #[test]
 fn a_previous_business_that_is_told_later_is_cleaned_at_once() {
-    const BEFORE: i64 = 3;
     let fenced = Fenced::settled(2);
-    let cmdb = &fenced.world.cmdb;
-    cmdb.create(
-        BEFORE,
-        json!({"bk_module_id": 301, "bk_cloud_id": 0, "bk_host_innerip": "10.9.9.9", "bk_pod_name": "old",
-            "bk_pod_namespace": "default", "bk_pod_cluster": CLUSTER, "bk_pod_uuid": "old",
-            "bk_pod_workloadtype": "Pod", "bk_pod_workloadname": "old"}),
-    );
+    left_before(&fenced, "old", "old");
     fenced.assign.send(Arc::new(vec![cluster(&[BEFORE])])).unwrap();
     fenced.wait("nothing is left there", |fenced| fenced.world.cmdb.records(BEFORE).unwrap().is_empty());
     fenced.world.wait_equal(PATIENCE);

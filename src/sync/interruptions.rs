@@ -30,9 +30,16 @@ impl Fence for Interrupted {
 
 /// A cluster that events may pass to, with a CMDB nobody can reach.
 fn started() -> (Sender<()>, Arc<Interrupted>, Arc<Shared>) {
-    let config = config("127.0.0.1:1");
+    let fence = Arc::new(Interrupted(AtomicU64::new(7)));
+    let (stop, shared) = seeded("127.0.0.1:1", Arc::clone(&fence) as _);
+    (stop, fence, shared)
+}
+
+/// A cluster that events may pass to, under that fence, with the CMDB at that address.
+pub(super) fn seeded(cmdb: &str, fence: Arc<dyn Fence>) -> (Sender<()>, Arc<Shared>) {
+    let config = config(cmdb);
     let common = Common {
-        peers: peers(&config, Duration::from_secs(1)),
+        peers: peers(&config, Duration::from_secs(30)),
         config,
         clock: Clock::start(),
         timings: Timings::default(),
@@ -40,33 +47,32 @@ fn started() -> (Sender<()>, Arc<Interrupted>, Arc<Shared>) {
         fenced: Arc::default(),
         prints: Fingerprinter::new(1),
     };
-    let fence = Arc::new(Interrupted(AtomicU64::new(7)));
     let (stop, stopped) = bounded(0);
-    let shared = Shared::start(cluster(), Arc::clone(&fence) as _, &common, stopped);
-    shared.seed(7);
-    (stop, fence, shared)
+    let epoch = fence.epoch();
+    let shared = Shared::start(cluster(), fence, &common, stopped);
+    shared.seed(epoch);
+    (stop, shared)
 }
 
-fn record() -> PodRecord {
+fn record(uuid: &str) -> PodRecord {
     let mut record = PodRecord::default();
-    (record.uuid, record.namespace, record.name) = ("a".to_owned(), "ns".to_owned(), "web-0".to_owned());
+    (record.uuid, record.namespace, record.name) = (uuid.to_owned(), "ns".to_owned(), format!("web-{uuid}"));
     record.module_id = 41;
     record.set_text(Field::HostInnerIp, "10.0.0.1");
     record
 }
 
 /// The orders that follow from seeing the pod.
-fn seen(shared: &Shared, source: Source) -> Vec<Order> {
-    let (storage_id, shortened) = ("id".to_owned(), Vec::new());
-    let pod =
-        ObservedPod { storage_id, version: Some(1), record: record(), scheduled: true, shortened, key: None };
+pub(super) fn seen(shared: &Shared, uuid: &str, source: Source) -> Vec<Order> {
+    let (storage_id, record, shortened) = (format!("id-{uuid}"), record(uuid), Vec::new());
+    let pod = ObservedPod { storage_id, version: Some(1), record, scheduled: true, shortened, key: None };
     shared.ledger.lock().observe(pod, source, None, Duration::ZERO).orders
 }
 
 #[test]
 fn a_write_that_was_decided_before_an_interruption_gets_no_permit() {
     let (_stop, fence, shared) = started();
-    let (epoch, record) = (shared.ledger.lock().epoch(), record());
+    let (epoch, record) = (shared.ledger.lock().epoch(), record("a"));
     let sent = |answer: Result<(), Failure>| matches!(answer, Err(Failure::Unreachable(_)));
     let attempts = |epoch: u64| {
         let writes = Writes::new(&shared, epoch);
@@ -86,7 +92,7 @@ fn a_write_that_was_decided_before_an_interruption_gets_no_permit() {
 fn a_sender_notices_an_interruption_before_its_next_write() {
     let (_stop, fence, shared) = started();
     let mut sender = SenderShard::new(&shared, 0);
-    let late = seen(&shared, Source::Event);
+    let late = seen(&shared, "a", Source::Event);
     sender.hear(late.clone());
     fence.0.fetch_add(1, Relaxed);
     assert_eq!(sender.decide(), Step::Wait(None));
@@ -94,7 +100,7 @@ fn a_sender_notices_an_interruption_before_its_next_write() {
     assert_eq!(shared.schedule.lock().take(shared.clock.now()), [Cause::Recovered]);
     sender.hear(late);
     assert_eq!(sender.decide(), Step::Wait(None));
-    sender.hear(seen(&shared, Source::Listing));
+    sender.hear(seen(&shared, "a", Source::Listing));
     assert_eq!(sender.decide(), Step::Create(vec!["a".to_owned()]));
 }
 

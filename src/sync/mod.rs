@@ -28,6 +28,8 @@ pub mod snapshot;
 mod stats;
 mod timings;
 mod watch;
+#[cfg(test)]
+mod wiring;
 mod writes;
 
 pub use clock::Clock;
