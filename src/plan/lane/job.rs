@@ -96,12 +96,12 @@ impl Job {
             let open = acked != Acked::Absent && deletes;
             return open.then(|| Step::Delete { uuid, proof: proof.clone() });
         }
-        let wanted = self.wanted.as_ref()?;
-        if !wanted.is_due(&uuid, ledger) {
-            // Overtaken: by an order that is on its way, by the end of the pod, or by an interruption.
+        let Some(wanted) = self.wanted.as_ref().filter(|wanted| wanted.is_due(&uuid, ledger)) else {
+            // Overtaken: by an order that is on its way, by the end of the pod, or by an interruption, which
+            // such an order does not survive. So what an answer left in doubt is looked at here.
             self.give_up_write();
-            return None;
-        }
+            return (acked == Acked::Unknown).then_some(Step::ReadBack { uuid });
+        };
         if self.find_holder {
             let (namespace, name) = (self.namespace.clone(), self.name.clone());
             return Some(Step::FindHolder { uuid, namespace, name });

@@ -268,7 +268,9 @@ impl Ledger {
             return (Verdict::Suppressed, None);
         }
         if entry.stays_refused(&wanted, pod.scheduled, now) {
-            return (Verdict::Refused, None);
+            // A listing of the CMDB that overlapped a write may have left the record in doubt: it is looked at.
+            let in_doubt = entry.acked == Acked::Unknown && source == Source::Listing;
+            return (if in_doubt { Verdict::Verify } else { Verdict::Refused }, None);
         }
         if entry.refusal().is_some_and(|refusal| !refusal.covers(&wanted, pod.scheduled)) {
             entry.with_care(Care::lift);

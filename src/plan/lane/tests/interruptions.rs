@@ -75,3 +75,27 @@ fn what_was_proven_gone_is_deleted_after_an_interruption_too() {
     desk.ledger.interrupted(1);
     desk.expect("delete a");
 }
+
+#[test]
+fn a_record_an_interrupted_write_left_in_doubt_is_looked_at() {
+    let mut desk = Desk::new();
+    desk.record(pod("a", 1, "S1"));
+    desk.sees(pod("a", 2, "S2"), Source::Event);
+    desk.expect("update a: bk_pod_status");
+    let (_, late) = desk.gate(pod("a", 3, "S3"), Source::Event);
+    desk.ledger.interrupted(1);
+    // Somebody else recorded what is newer; the update of ours landed before that, or after it.
+    desk.ledger.begin_full_sync();
+    desk.ledger.stored(&pod("a", 3, "S3").record);
+    desk.ledger.end_stored();
+    assert_eq!(desk.sees(pod("a", 3, "S3"), Source::Listing), Verdict::Suppressed);
+    desk.updated("a", &[Field::Status], Ok(()));
+    desk.takes(late);
+    desk.expect("read back a");
+    desk.read_back("a", Some(&pod("a", 2, "S2")));
+    desk.expect("read web-0 for a");
+    desk.found_pod("a", pod("a", 3, "S3"));
+    desk.expect("update a: bk_pod_status");
+    desk.updated("a", &[Field::Status], Ok(()));
+    desk.expect("idle");
+}

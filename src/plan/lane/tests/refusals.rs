@@ -344,3 +344,30 @@ fn a_refused_read_says_nothing_about_the_record() {
     desk.wait();
     desk.expect("find holder for b");
 }
+
+#[test]
+fn a_refused_record_that_a_listing_leaves_in_doubt_is_looked_at() {
+    let read_back = pod("a", 1, "S1");
+    let changed = with(pod("a", 1, "S1"), Field::PodIp, "10.9.9.9");
+    let moved = with(pod("a", 2, "S1"), Field::WorkloadName, "other");
+    for (held, next) in [(&read_back, "idle"), (&changed, "read web-0 for a")] {
+        let mut desk = Desk::with(false);
+        desk.record(pod("a", 1, "S1"));
+        desk.sees(moved.clone(), Source::Event);
+        desk.expect("update a: bk_pod_workloadname");
+        desk.updated("a", &[Field::WorkloadName], Ok(()));
+        desk.expect("read back a");
+        desk.ledger.begin_full_sync();
+        desk.read_back("a", Some(&read_back));
+        desk.expect("idle");
+        // Before that answer, or after it, somebody else changed the record.
+        desk.ledger.stored(&changed.record);
+        desk.ledger.end_stored();
+        assert_eq!(desk.sees(moved.clone(), Source::Listing), Verdict::Verify);
+        desk.expect("read web-0 for a");
+        desk.found_pod("a", moved.clone());
+        desk.expect("read back a");
+        desk.read_back("a", Some(held));
+        desk.expect(next);
+    }
+}
