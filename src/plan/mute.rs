@@ -4,7 +4,7 @@
 //! arrives within the grace clears its document; what is left after that was missed.
 
 use crate::plan::Moment;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Documents under suspicion at most: one is enough to renew a watch.
@@ -18,7 +18,9 @@ pub struct MuteCheck {
     /// What the last listing lacked while no event about it was waiting: suspicious once a point
     /// read proves it gone.
     lacked: HashSet<String>,
-    suspects: HashSet<String>,
+    /// Since when each document is suspicious.
+    suspects: HashMap<String, Moment>,
+    /// When the first of them became so, delivered meanwhile or not.
     since: Option<Moment>,
     /// Which stream is meant; another one starts without suspicion.
     stream: u64,
@@ -27,7 +29,7 @@ pub struct MuteCheck {
 impl MuteCheck {
     /// No suspicion yet.
     pub fn new(grace: Duration) -> Self {
-        Self { grace, lacked: HashSet::new(), suspects: HashSet::new(), since: None, stream: 0 }
+        Self { grace, lacked: HashSet::new(), suspects: HashMap::new(), since: None, stream: 0 }
     }
 
     /// A full sync found a change of this document that no event told.
@@ -38,9 +40,8 @@ impl MuteCheck {
         if storage_id.is_empty() || self.suspects.len() >= SUSPECTS {
             return;
         }
-        if self.suspects.insert(storage_id.to_owned()) {
-            self.since.get_or_insert(now);
-        }
+        self.suspects.entry(storage_id.to_owned()).or_insert(now);
+        self.since.get_or_insert(now);
     }
 
     /// A full sync did not list these documents, and no event about them is waiting.
@@ -70,15 +71,19 @@ impl MuteCheck {
         self.since.map(|since| since + self.grace)
     }
 
-    /// How many changes the stream did not deliver in time; ends the suspicion.
+    /// How many changes the stream did not deliver in time. If there are any, or nothing is suspicious
+    /// that has time left, that ends the suspicion.
     pub fn missed(&mut self, stream: u64, now: Moment) -> usize {
         if self.due().is_none_or(|due| now < due) {
             return 0;
         }
-        let missed = if self.stream == stream { self.suspects.len() } else { 0 };
-        self.suspects.clear();
-        self.since = None;
-        missed
+        let is_late = |since: &&Moment| now >= **since + self.grace;
+        let late = self.suspects.values().filter(is_late).count();
+        if late > 0 || self.stream != stream {
+            self.suspects.clear();
+        }
+        self.since = self.suspects.values().min().copied();
+        if self.stream == stream { late } else { 0 }
     }
 }
 
@@ -96,13 +101,29 @@ mod tests {
         check.delivered("a");
         assert_eq!(check.due(), Some(s(30)));
         assert_eq!(check.missed(1, s(29)), 0);
-        assert_eq!(check.missed(1, s(30)), 1);
+        assert_eq!(check.missed(1, s(35)), 1);
         assert_eq!((check.due(), check.missed(1, s(90))), (None, 0));
         check.suspect("a", 1, s(100));
         assert_eq!(check.missed(2, s(200)), 0, "the stream was renewed meanwhile");
         check.suspect("a", 2, s(300));
         check.suspect("b", 3, s(310));
         assert_eq!(check.missed(3, s(340)), 1);
+    }
+
+    #[test]
+    fn each_change_has_the_whole_grace_to_be_delivered() {
+        let s = Duration::from_secs;
+        let mut check = MuteCheck::new(s(30));
+        check.suspect("a", 1, s(0));
+        check.suspect("b", 1, s(29));
+        check.suspect("b", 1, s(30));
+        check.delivered("a");
+        assert_eq!(check.missed(1, s(30)), 0);
+        assert_eq!(check.due(), Some(s(59)));
+        assert_eq!(check.missed(1, s(59)), 1);
+        check.suspect("a", 1, s(60));
+        check.suspect("b", 1, s(89));
+        assert_eq!((check.missed(1, s(90)), check.due()), (1, None), "the watch is renewed");
     }
 
     #[test]
