@@ -145,9 +145,11 @@ impl Ledger {
     }
 
     /// Forgets what was dead for long, as far as the events go that arrived until that moment: an older
-    /// one may be waiting at the gate.
+    /// one may be waiting at the gate. What this full sync's listing shows is about to be read, by its key.
     pub fn forget_dead(&mut self, until: Moment) {
-        let expired = |entry: &Entry| matches!(entry.life, Life::Tombstone(since) if until.saturating_sub(since) > LATEST);
+        let long_dead = |entry: &Entry| matches!(entry.life, Life::Tombstone(since) if until.saturating_sub(since) > LATEST);
+        let generation = self.generation;
+        let expired = |entry: &Entry| long_dead(entry) && entry.listed != generation;
         let slots: Vec<u32> = self.index.slots().filter(|(_, e)| expired(e)).map(|(slot, _)| slot).collect();
         self.tombstones -= slots.len();
         slots.into_iter().for_each(|slot| self.index.remove(slot));

@@ -430,6 +430,7 @@ fn a_point_read_asks_where_the_storage_showed_the_document() {
         ledger.doom("a");
         check_key(&ledger, ("kept", "there"));
         ledger.removed("a", NOW);
+        ledger.begin_full_sync();
         ledger.forget_dead(NOW + LATEST + SECOND);
         assert_eq!(ledger.key_of("a"), None);
         // Neither does the next pod in its place inherit it.
@@ -469,4 +470,19 @@ fn an_older_document_does_not_say_where_the_pod_is() {
     check_key(&ledger, ("kept", "after"));
     see(&mut ledger, pod("a", 4, "S4"), Read);
     check_key(&ledger, ("ns", "web-0"));
+}
+
+#[test]
+fn what_a_listing_shows_of_a_pod_long_dead_is_remembered_until_it_is_read() {
+    let odd = kept_as(pod("a", 2, "S2"), "other");
+    let mut ledger = ledger();
+    ledger.event(queued(None, Some(hint_of(&odd))), NOW);
+    ledger.begin_full_sync();
+    ledger.end_stored();
+    assert_eq!(see(&mut ledger, odd, Listing), Verdict::Verify);
+    ledger.forget_dead(NOW + LATEST * 2);
+    assert_eq!(ledger.key_of("a"), Some(("kept", "other")));
+    ledger.begin_full_sync();
+    ledger.forget_dead(NOW + LATEST * 2);
+    assert!(ledger.is_empty());
 }
