@@ -46,14 +46,12 @@ fn level_intervals_limits_and_clusters_change_while_the_watch_goes_on() {
     program.world.storage.faults().mute(CLUSTER);
     assert!(program.world.storage.delete(CLUSTER, NAMESPACE, "web-0"));
     program.change(json!({"v": 4, "cmdb_qps": 500, "full_sync_interval": 10, "delete_guard_min": 0}));
-    program.wait_logged("DEBUG");
     program.wait_logged("in force");
-    let before = program.cluster("/full_sync/count").as_u64().unwrap();
-    wait_until("the new interval holds", PATIENCE, || {
-        program.cluster("/full_sync/count").as_u64().is_some_and(|count| count > before)
-    });
+    // The log keeps what the status shows for one interval only.
+    program.wait_logged("their deletes are held back");
+    program.wait_logged("DEBUG");
     assert_eq!(program.cluster("/watch/reconnects"), json!(0), "nothing was interrupted");
-    program.wait_cluster("/full_sync/held_back_deletes", json!(1));
+    program.wait_logged("full sync begins: [Periodic]");
     program.change(json!({"exclude_clusters": [CLUSTER]}));
     program.wait_cluster("", Value::Null);
 }
