@@ -3,7 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::ErrorKind;
+#[path = "common/frozen.rs"]
+mod frozen;
+mod program;
+mod world;
+
+use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
+use program::Program;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -61,14 +69,18 @@ impl Manager {
                         return Some(text.into_owned());
                     }
                 }
-                Err(error) => assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)),
+                Err(error) => assert!(matches!(
+                    error.kind(),
+                    // The last one: this process was frozen meanwhile.
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                )),
             }
         }
     }
 
-    fn signal(&self, signal: &str) {
+    fn ask_to_stop(&self) {
         let pid = self.service.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 }
 
@@ -87,13 +99,13 @@ fn check(command: &str, configuration: &str, line: &str) {
     for _ in 0..3 {
         assert!(manager.hears("WATCHDOG=1", PATIENCE).is_some(), "{command} lives and does not say so");
     }
-    manager.signal("-STOP");
+    frozen::freeze(manager.service.id());
     // What was under way when it froze.
     manager.hears("WATCHDOG=1", WATCHDOG / 4);
     assert_eq!(manager.hears("WATCHDOG=1", WATCHDOG), None, "{command} is frozen");
-    manager.signal("-CONT");
+    frozen::thaw(manager.service.id());
     assert!(manager.hears("WATCHDOG=1", PATIENCE).is_some(), "{command} works again");
-    manager.signal("-TERM");
+    manager.ask_to_stop();
     assert!(manager.hears("STOPPING=1", PATIENCE).unwrap().contains("EXTEND_TIMEOUT_USEC="));
     assert!(manager.service.wait().unwrap().success());
 }
@@ -117,7 +129,7 @@ fn a_drain_that_was_made_longer_while_the_service_ran_is_asked_for_when_it_ends(
     let changed = changed.replace(r#""port":0"#, r#""port":1"#).replace(r#"_grace":1"#, r#"_grace":100"#);
     std::fs::write(file, changed).unwrap();
     assert!(manager.hears("port changed in the configuration", PATIENCE).is_some());
-    manager.signal("-TERM");
+    manager.ask_to_stop();
     let stopping = manager.hears("STOPPING=1", PATIENCE).unwrap();
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=120000000"), "{stopping}");
     assert!(manager.service.wait().unwrap().success());
@@ -135,4 +147,34 @@ fn the_container_server_is_ready_and_alive() {
     let configuration =
         r#"{"port":0,"metric_port":0,"database":"DIR/records.db","topology_file":"DIR/topology.json"}"#;
     check("container-server", configuration, "STATUS=0 pods");
+}
+
+#[test]
+fn what_is_under_way_when_the_service_freezes_goes_on_afterwards() {
+    let program = Program::start(world::World::single(Generation::New));
+    let connect = |begun: &str| {
+        let mut stream = TcpStream::connect(&program.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(begun.as_bytes()).unwrap();
+        stream
+    };
+    let answers = |stream: &mut TcpStream| {
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).is_ok() && start.starts_with(b"HTTP/1.1 ")
+    };
+    // One that was served and is idle, one whose request has begun to arrive.
+    let mut served = connect("HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        served.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    let mut begun = connect("GET /healthz HTTP/1.1\r\nHo");
+    frozen::freeze(program.child.id());
+    frozen::thaw(program.child.id());
+    begun.write_all(b"st: a\r\n\r\n").unwrap();
+    assert!(answers(&mut begun), "the request had begun");
+    served.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(answers(&mut served), "the connection was idle");
 }

@@ -76,22 +76,36 @@ impl Timed {
     }
 }
 
-/// A socket timeout shows as `WouldBlock`; say what it is.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
+/// Does it once more when it was interrupted: a process that is stopped and continued, or frozen as a
+/// paused machine is, finds every wait with a timeout so. A socket timeout shows as `WouldBlock`; says
+/// what it is.
+fn uninterrupted(mut once: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match once() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            done => return done,
+        }
+    }
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.peer.tcp.set_read_timeout(Some(self.left()?))?;
-        (&self.peer.tcp).read(buffer).map_err(timed_out)
+        uninterrupted(|| {
+            self.peer.tcp.set_read_timeout(Some(self.left()?))?;
+            (&self.peer.tcp).read(buffer)
+        })
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.peer.tcp.set_write_timeout(Some(self.left()?))?;
-        (&self.peer.tcp).write(buffer).map_err(timed_out)
+        uninterrupted(|| {
+            self.peer.tcp.set_write_timeout(Some(self.left()?))?;
+            (&self.peer.tcp).write(buffer)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {

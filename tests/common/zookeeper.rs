@@ -5,6 +5,9 @@
 
 #![allow(dead_code)] // every test file uses its own part of it
 
+#[path = "frozen.rs"]
+pub mod frozen;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -140,25 +143,12 @@ impl Server {
 
     /// Stops the process without ending it: it accepts connections and never answers.
     pub fn freeze(&self) {
-        self.signal("-STOP");
-        // On a busy machine its threads go on for a moment after `kill` has ended.
-        let tasks = format!("/proc/{}/task", self.child.as_ref().unwrap().id());
-        let stopped = |task: fs::DirEntry| {
-            // One that has ended meanwhile runs no more either.
-            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
-            status.is_empty() || status.contains("State:\tT")
-        };
-        wait_for("every thread is stopped", START, || fs::read_dir(&tasks).unwrap().flatten().all(stopped));
+        frozen::freeze(self.child.as_ref().unwrap().id());
     }
 
     /// Lets a frozen process go on.
     pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        frozen::thaw(self.child.as_ref().unwrap().id());
     }
 
     fn path(&self) -> &Path {

@@ -6,7 +6,7 @@
 use crate::churn;
 use crate::secrets;
 use crate::world::{ClusterSetup, World};
-use crate::zookeeper::{ZooKeepers, own_address};
+use crate::zookeeper::{ZooKeepers, frozen, own_address};
 use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, Request};
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
 use serde_json::{Value, json};
@@ -302,7 +302,8 @@ impl Instance {
 
     /// SIGTERM; returns at once.
     pub fn ask_to_stop(&self) {
-        self.signal("-TERM");
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// Starts the process again, after its end if it has been asked to stop.
@@ -315,12 +316,12 @@ impl Instance {
 
     /// SIGSTOP: it stands still and is not told.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        frozen::freeze(self.child.as_ref().unwrap().id());
     }
 
     /// SIGCONT.
     pub fn thaw(&self) {
-        self.signal("-CONT");
+        frozen::thaw(self.child.as_ref().unwrap().id());
     }
 
     /// Threads it has.
@@ -342,11 +343,6 @@ impl Instance {
 
     fn proc(&self, what: &str) -> String {
         format!("/proc/{}/{what}", self.child.as_ref().unwrap().id())
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 }
 
