@@ -98,7 +98,7 @@ fn streams_do_not_use_up_the_workers_and_notice_that_a_client_left() {
 }
 
 #[test]
-fn stop_ends_idle_dripping_and_streaming_connections_within_a_second() {
+fn stop_ends_idle_dripping_and_streaming_connections_at_once() {
     let (_feed, pieces) = bounded(10);
     let (ended, ends) = bounded(100);
     let front = start(limits(), streaming(pieces, ended));
@@ -110,7 +110,8 @@ fn stop_ends_idle_dripping_and_streaming_connections_within_a_second() {
     let addr = front.addr();
     let began = Instant::now();
     front.stop();
-    assert!(began.elapsed() < Duration::from_secs(10), "took {:?}", began.elapsed());
+    // Their own times are longer.
+    assert!(began.elapsed() < PATIENCE, "took {:?}", began.elapsed());
     assert_eq!(ends.recv_timeout(PATIENCE), Ok(false));
     for stream in [streaming.into_inner(), idle, dripping] {
         assert!(reads_to_the_end(stream).is_empty());

@@ -7,16 +7,18 @@ mod peer;
 use bcs_bkcmdb_synchronizer::http::{Client, HttpError, Method, Options, Request, Response};
 use peer::{Connection, Peer, Unresponsive};
 use std::io::Read;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// A bound that no test that passes meets: beyond its patience.
+const NEVER: Duration = Duration::from_secs(120);
 
 fn client() -> Client {
-    Client::new(&Options { idle_connections: 2, connect_timeout: 5 * SECOND, ..Options::default() })
+    Client::new(&Options { idle_connections: 2, connect_timeout: NEVER, ..Options::default() })
 }
 
 fn request<'a>(method: Method, url: &'a str, body: Option<&'a [u8]>) -> Request<'a> {
-    Request { method, url, headers: &[], body, timeout: Some(5 * SECOND), idle_timeout: None }
+    Request { method, url, headers: &[], body, timeout: Some(NEVER), idle_timeout: None }
 }
 
 fn get(url: &str) -> Result<Response, HttpError> {
@@ -169,7 +171,7 @@ fn check_doubtful<T>(timed_out: bool, script: impl Fn(&mut Connection) -> T + Se
         connection.request();
         script(&mut connection);
     });
-    let timeout = if timed_out { SECOND / 5 } else { 5 * SECOND };
+    let timeout = if timed_out { SECOND } else { NEVER };
     let error = failure(&peer.origin(), timeout);
     assert!(error.maybe_delivered(), "{error:?}");
     assert_eq!(error.is_timeout(), timed_out, "{error:?}");
@@ -217,23 +219,24 @@ fn a_kept_connection_that_the_peer_closes_without_an_answer_is_broken() {
 }
 
 fn stream(url: &str) -> Request<'_> {
-    Request { timeout: None, idle_timeout: Some(5 * SECOND), ..request(Method::Post, url, Some(b"{}")) }
+    Request { timeout: None, idle_timeout: Some(NEVER), ..request(Method::Post, url, Some(b"{}")) }
 }
 
 #[test]
 fn a_stream_lasts_longer_than_any_bound_as_long_as_it_is_not_silent() {
+    const BOUND: Duration = Duration::from_secs(4);
     let peer = Peer::start(|mut connection| {
         connection.request();
         connection.begin_stream();
         for _ in 0..10 {
             connection.chunk("x");
-            std::thread::sleep(Duration::from_millis(40));
+            std::thread::sleep(BOUND / 8);
         }
         connection.wait_for_end();
     });
-    let client = Client::new(&Options { connect_timeout: SECOND / 5, ..Options::default() });
+    let client = Client::new(&Options { connect_timeout: BOUND, ..Options::default() });
     let url = peer.origin();
-    let request = Request { idle_timeout: Some(SECOND / 5), ..stream(&url) };
+    let request = Request { idle_timeout: Some(BOUND), ..stream(&url) };
     let mut answer = client.send(&request).unwrap();
     let mut all = String::new();
     let error = answer.body.read_to_string(&mut all).unwrap_err();
@@ -252,7 +255,8 @@ fn a_stream_without_a_head_times_out() {
     assert!(error.is_timeout(), "{error:?}");
 }
 
-/// Shuts a client down while another thread is busy with `url`; the thread has to end at once.
+/// Shuts a client down while another thread is busy with `url`; the thread has to end long before its
+/// request would.
 fn check_shutdown(url: &str, busy: impl Fn() -> bool) {
     let client = client();
     let worker = {
@@ -262,14 +266,13 @@ fn check_shutdown(url: &str, busy: impl Fn() -> bool) {
                 let read = std::io::copy(&mut answer.body, &mut std::io::sink());
                 read.expect_err("a stream that was ended does not look complete")
             });
-            (result.is_ok(), Instant::now())
+            result.is_ok()
         })
     };
     peer::wait_until("the thread is busy", busy);
-    let before = Instant::now();
     client.shutdown();
-    let (_, ended) = worker.join().unwrap();
-    assert!(ended.saturating_duration_since(before) < SECOND / 10, "{:?}", ended - before);
+    peer::wait_until("the thread has ended", || worker.is_finished());
+    worker.join().unwrap();
     let error = client.send(&stream(url)).err().unwrap();
     assert!(matches!(error, HttpError::Unreachable { .. }), "{error:?}");
 }

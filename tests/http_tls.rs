@@ -11,9 +11,11 @@ use peer::Peer;
 use peer::certificates::Authority;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// A bound that no test that passes meets: beyond its patience.
+const NEVER: Duration = Duration::from_secs(120);
 
 fn https_peer(files: &TlsFiles) -> Peer {
     Peer::start_tls(tls::server_config(files).unwrap(), |mut connection| {
@@ -25,7 +27,7 @@ fn https_peer(files: &TlsFiles) -> Peer {
 
 fn client(files: &TlsFiles, verify_hostname: bool) -> Client {
     let tls = tls::client_config(files, verify_hostname).unwrap();
-    Client::new(&Options { tls: Some(tls), connect_timeout: 5 * SECOND, ..Options::default() })
+    Client::new(&Options { tls: Some(tls), connect_timeout: NEVER, ..Options::default() })
 }
 
 fn ask(client: &Client, url: &str) -> Result<Vec<u8>, HttpError> {
@@ -34,7 +36,7 @@ fn ask(client: &Client, url: &str) -> Result<Vec<u8>, HttpError> {
         url,
         headers: &[],
         body: None,
-        timeout: Some(5 * SECOND),
+        timeout: Some(NEVER),
         idle_timeout: None,
     };
     client.send(&request)?.bytes(100)
@@ -102,17 +104,15 @@ fn a_handshake_that_is_never_answered_ends_in_time_and_at_a_shutdown() {
     let tls = Some(tls::client_config(&authority.trusting(TlsFiles::default()), false).unwrap());
     let hasty = Client::new(&Options { tls: tls.clone(), connect_timeout: SECOND / 5, ..Options::default() });
     check_refused(ask(&hasty, &url), "");
-    let patient = Client::new(&Options { tls, connect_timeout: 5 * SECOND, ..Options::default() });
+    let patient = Client::new(&Options { tls, connect_timeout: NEVER, ..Options::default() });
     let worker = std::thread::spawn({
         let (patient, url) = (patient.clone(), url.clone());
-        move || (ask(&patient, &url), Instant::now())
+        move || ask(&patient, &url)
     });
     peer::wait_until("the handshake has begun", || silent.accepted() == 2);
-    let before = Instant::now();
     patient.shutdown();
-    let (result, ended) = worker.join().unwrap();
-    assert!(!result.unwrap_err().maybe_delivered());
-    assert!(ended.saturating_duration_since(before) < SECOND / 10, "{:?}", ended - before);
+    peer::wait_until("it has ended", || worker.is_finished());
+    assert!(!worker.join().unwrap().unwrap_err().maybe_delivered());
 }
 
 fn check_files(result: Result<(), TlsError>, words: &[&str]) {

@@ -26,7 +26,7 @@ fn settings() -> PaasSettings {
         app_code: "sync".to_owned(),
         app_secret: Secret::new("s3cret-app"),
         access_token: Secret::default(),
-        timeout: 5 * SECOND,
+        timeout: 60 * SECOND,
     }
 }
 
@@ -380,7 +380,7 @@ fn nobody_there_and_no_answer_in_time_are_errors_of_the_connection() {
         connection.request();
         connection.wait_for_end();
     });
-    let quick = PaasSettings { timeout: Duration::from_millis(50), ..settings() };
+    let quick = PaasSettings { timeout: SECOND, ..settings() };
     let (mut silent, stats) = source_with(&peer.origin(), quick);
     assert!(silent.pull().unwrap_err().to_string().contains("no answer"));
     assert_eq!(stats.snapshot()["projects"].count(Outcome::Timeout), 1);

@@ -12,6 +12,7 @@ use bcs_bkcmdb_synchronizer::storage::{Client, Settings, StorageError};
 use peer::certificates::Authority;
 use peer::storage::{CLUSTER, SECOND, client, client_with, settings};
 use peer::{Peer, Received};
+use std::time::Instant;
 
 /// A listing to its end: the documents of each page.
 fn list(client: &Client) -> Result<Vec<Vec<String>>, StorageError> {
@@ -321,10 +322,14 @@ fn a_bad_address_is_not_asked_again_at_once() {
     let bad = Peer::answering(|_| (503, "busy"));
     let good = Peer::answering(|_| (200, envelope("[]")));
     let client = client(&[&bad, &good]);
+    let began = Instant::now();
     for number in 0..20 {
         assert_eq!(client.get(&format!("BCS-K8S-{number}"), K8s, "a", "b").unwrap(), None);
     }
-    assert_eq!((bad.requests().len(), good.requests().len()), (1, 20));
+    // Not for five seconds; a busy machine may take longer than that for all of them.
+    let times = 1 + began.elapsed().as_secs() as usize / 5;
+    assert!((1..=times).contains(&bad.requests().len()), "{} times", bad.requests().len());
+    assert_eq!(good.requests().len(), 20);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crossbeam::channel::bounded;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use world::cmdb::Fault;
 use world::pods::{phase, pod};
 use world::{BIZ, CLUSTER, CONVERGES, ClusterSetup, PATIENCE, World, at_once};
@@ -222,10 +222,10 @@ fn deletes_above_the_guard_wait_for_an_approval() {
 
 #[test]
 fn a_mute_watch_is_found_and_renewed() {
-    let second = Duration::from_secs(1);
     let mut world = World::single(Generation::Old).with_timings(|timings| {
-        timings.mute_grace = second;
-        timings.mute_interval = second;
+        timings.mute_grace = Duration::from_secs(1);
+        // For so long it is said.
+        timings.mute_interval = Duration::from_secs(10);
     });
     world.put(pod("web-0", 1));
     world.start_and_settle();
@@ -265,7 +265,11 @@ fn a_write_that_lands_after_it_was_given_up_does_not_undo_what_came_later() {
     world.start_and_settle();
     world.wait_equal(PATIENCE);
     // The one that looks for what a former owner left on its way would find it too.
-    world.wait("the full sync after the takeover", |world| world.status(CLUSTER).full_sync.count == 3);
+    let settled = Instant::now();
+    world.wait("that one is due", |_| settled.elapsed() > Duration::from_secs(TIMEOUT));
+    let before = world.status(CLUSTER).full_sync.count;
+    world.control(Control::Sync);
+    world.wait("the full sync after the takeover", |world| world.status(CLUSTER).full_sync.count > before);
     // The first update is on its way until it was given up and looked for, and a full sync has seen nothing
     // of it.
     let ((look, looked), (land, lands_now)) = (bounded::<()>(1), bounded::<()>(1));
@@ -299,16 +303,17 @@ fn a_write_that_lands_after_it_was_given_up_does_not_undo_what_came_later() {
 #[test]
 fn a_renewed_watch_that_delivers_a_little_late_is_believed_again() {
     let mut world = World::single(Generation::Old).with_timings(|timings| {
-        timings.mute_grace = Duration::from_secs(3);
-        timings.mute_interval = Duration::from_secs(5);
+        // It is late by less than the grace, and the test by less than the interval.
+        timings.mute_grace = Duration::from_secs(10);
+        timings.mute_interval = Duration::from_secs(10);
     });
     world.put(pod("web-0", 1));
     world.start_and_settle();
+    let before = world.status(CLUSTER).full_sync.count + 1;
     world.storage.faults().mute(CLUSTER);
     world.put(pod("web-1", 1));
     world.control(Control::Sync);
     world.wait("the watch is found mute", |world| world.last_error().contains("did not deliver"));
-    let before = world.status(CLUSTER).full_sync.count;
     world.wait("the renewed one is settled", |world| world.status(CLUSTER).full_sync.count == before + 2);
     world.put(pod("web-2", 1));
     world.wait("its check is over", |world| world.status(CLUSTER).full_sync.count == before + 3);
@@ -323,7 +328,7 @@ fn a_renewed_watch_that_delivers_a_little_late_is_believed_again() {
 #[test]
 fn a_watch_that_delivers_is_never_suspected() {
     let mut world =
-        World::single(Generation::New).with_timings(|timings| timings.mute_grace = Duration::from_secs(10));
+        World::single(Generation::New).with_timings(|timings| timings.mute_grace = Duration::from_secs(20));
     let (mut rng, mut version) = (fastrand::Rng::with_seed(5), 0);
     world.start_and_settle();
     for count in 3..9 {
@@ -399,13 +404,25 @@ fn what_an_ended_stream_told_is_dropped_when_the_next_one_is_open() {
 
 #[test]
 fn the_first_full_sync_of_a_stream_waits_for_its_subscription() {
-    let late = Behaviour { subscription_delay: Duration::from_millis(400), ..Behaviour::of(Generation::Old) };
+    const DELAY: Duration = Duration::from_millis(400);
+    let late = Behaviour { subscription_delay: DELAY, ..Behaviour::of(Generation::Old) };
     let setup = ClusterSetup { behaviour: late, ..ClusterSetup::new(CLUSTER, Generation::Old) };
     // No other full sync comes in time.
     let world = World::new(vec![setup]);
     let mut world = world.with_timings(|timings| timings.settle = Duration::from_secs(3600));
+    let (list, listed) = bounded(1);
+    world.cmdb.set_witness(Arc::new(move |call, pass_on| {
+        if call.operation == "findmany" {
+            let _ = list.try_send(Instant::now());
+        }
+        pass_on()
+    }));
+    let started = Instant::now();
     world.start();
     world.wait("the first full sync", |world| world.status(CLUSTER).full_sync.count == 1);
+    // However slow the machine is, it is not too early.
+    assert!(listed.recv().unwrap() - started >= DELAY);
+    world.wait("the subscription", |world| world.storage.counters().open_watches == 1);
     world.put(pod("web-0", 1));
     world.wait_equal(PATIENCE);
 }

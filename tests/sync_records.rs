@@ -289,8 +289,10 @@ fn one_record_the_cmdb_refuses_holds_back_none_of_a_large_batch() {
     world.start();
     world.wait("all others are recorded", |world| world.cmdb.records(BIZ).unwrap().len() == 250);
     world.wait("five are rejected", |world| world.status(CLUSTER).pods.rejected == 5);
-    let pods = world.status(CLUSTER).pods;
-    assert_eq!((pods.storage, pods.cmdb, pods.pending), (255, 250, 0));
+    world.wait("all of it is acknowledged", |world| {
+        let pods = world.status(CLUSTER).pods;
+        (pods.storage, pods.cmdb, pods.pending) == (255, 250, 0)
+    });
 }
 
 #[test]

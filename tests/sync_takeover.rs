@@ -17,7 +17,7 @@ use bcs_bkcmdb_synchronizer::storage::{self, StaticAddresses};
 use bcs_bkcmdb_synchronizer::sync::snapshot::{ClusterState, ClusterStatus, Control, ControlOutcome};
 use bcs_bkcmdb_synchronizer::sync::{Clock, Controller, ControllerHandle, Peers, Timings};
 use crossbeam::channel::{Receiver, Sender, bounded};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -98,9 +98,14 @@ struct Fenced {
 }
 
 impl Fenced {
-    /// Three pods, recorded and settled. What is on its way at the CMDB lands within `timeout` seconds.
-    fn settled(timeout: u64) -> Self {
-        let world = World::single(Generation::New).with(json!({"cmdb_timeout": timeout}));
+    /// Three pods, recorded and settled.
+    fn settled() -> Self {
+        Self::settled_with(json!({}))
+    }
+
+    /// The same with further keys.
+    fn settled_with(keys: Value) -> Self {
+        let world = World::single(Generation::New).with(keys);
         (0..3).for_each(|number| world.put(pod(&format!("web-{number}"), 1)));
         let config = Arc::new(Config::from_json(&world.config().to_string()).unwrap());
         let gate = Arc::new(Gate::default());
@@ -116,8 +121,6 @@ impl Fenced {
             fenced.handle.controller().cluster(CLUSTER).is_some_and(|one| one.state == ClusterState::Live)
         });
         fenced.world.wait_equal(PATIENCE);
-        // The one that looks for what a former owner left on its way.
-        fenced.wait("the full sync after the takeover", |fenced| fenced.full_syncs() == 3);
         fenced
     }
 
@@ -174,24 +177,39 @@ fn peers(config: &Config) -> Peers {
     Peers { storage, cmdb, topology }
 }
 
+/// Whether it asks for a page of the cluster's records.
+fn lists(call: &CmdbCall) -> bool {
+    call.operation == "findmany" && call.body.to_string().contains("greater")
+}
+
 #[test]
 fn what_another_instance_wrote_meanwhile_or_left_on_its_way_is_put_right() {
-    let fenced = Fenced::settled(6);
-    let before = fenced.full_syncs();
+    // What is on its way at the CMDB lands within this time.
+    let fenced = Fenced::settled_with(json!({"cmdb_timeout": 6}));
+    let ((list, listed), (land, landed)) = (bounded::<()>(1), bounded::<()>(1));
+    let before = AtomicBool::new(true);
     fenced.gate.lower();
     fenced.world.cmdb.delete(BIZ, "uid-web-0");
+    fenced.world.cmdb.set_witness(Arc::new(move |call, pass_on| {
+        let answer = pass_on();
+        if lists(call) && before.swap(false, SeqCst) {
+            list.send(()).unwrap();
+            let _ = landed.recv_timeout(PATIENCE);
+        }
+        answer
+    }));
     fenced.gate.raise();
-    fenced.wait("a full sync", |fenced| fenced.full_syncs() == before + 1);
-    fenced.world.wait_equal(PATIENCE);
-    // Its last request lands after that: nothing tells, and the next periodic full sync is minutes away.
+    // Its last request lands when the records have been listed: nothing tells, and the next periodic full
+    // sync is minutes away.
+    listed.recv_timeout(PATIENCE).unwrap();
     fenced.world.cmdb.delete(BIZ, "uid-web-1");
-    fenced.wait("another full sync", |fenced| fenced.full_syncs() == before + 2);
+    land.send(()).unwrap();
     fenced.world.wait_equal(PATIENCE);
 }
 
 #[test]
 fn no_event_passes_before_a_full_sync_has_read_both_sides_again() {
-    let fenced = Fenced::settled(2);
+    let fenced = Fenced::settled();
     fenced.gate.lower();
     fenced.world.storage.faults().set(CLUSTER, Call::List, Fault::Error500);
     fenced.gate.raise();
@@ -204,7 +222,7 @@ fn no_event_passes_before_a_full_sync_has_read_both_sides_again() {
 
 #[test]
 fn a_full_sync_that_began_before_the_interruption_lets_no_event_pass() {
-    let fenced = Fenced::settled(2);
+    let fenced = Fenced::settled();
     let (lists, before) = (fenced.world.storage.counters().list, fenced.full_syncs());
     let faults = fenced.world.storage.faults();
     faults.next(CLUSTER, Call::List, Fault::Delay(Duration::from_secs(4)), 1);
@@ -220,7 +238,7 @@ fn a_full_sync_that_began_before_the_interruption_lets_no_event_pass() {
 
 #[test]
 fn without_a_permission_no_full_sync_is_begun_and_nothing_queued_is_dropped() {
-    let fenced = Fenced::settled(2);
+    let fenced = Fenced::settled();
     let writes = fenced.world.cmdb.writes().len();
     fenced.gate.lower();
     let before = fenced.full_syncs();
@@ -250,10 +268,9 @@ fn left_before(fenced: &Fenced, uuid: &str, name: &str) {
 
 #[test]
 fn what_a_previous_business_holds_makes_way_although_no_listing_shows_it() {
-    let fenced = Fenced::settled(2);
+    let fenced = Fenced::settled();
     left_before(&fenced, "uid-web-3", "web-3");
     // No full sync succeeds, so that none cleans the business.
-    let lists = |call: &CmdbCall| call.operation == "findmany" && call.body.to_string().contains("greater");
     fenced.world.cmdb.set_witness(Arc::new(move |call, pass_on| match lists(call) {
         true => Response::json(500, &json!({})),
         false => pass_on(),
@@ -267,7 +284,7 @@ fn what_a_previous_business_holds_makes_way_although_no_listing_shows_it() {
 
 #[test]
 fn a_previous_business_that_is_told_later_is_cleaned_at_once() {
-    let fenced = Fenced::settled(2);
+    let fenced = Fenced::settled();
     left_before(&fenced, "old", "old");
     fenced.assign.send(Arc::new(vec![cluster(&[BEFORE])])).unwrap();
     fenced.wait("nothing is left there", |fenced| fenced.world.cmdb.records(BEFORE).unwrap().is_empty());

@@ -5,7 +5,7 @@
 
 use crate::churn;
 use crate::secrets;
-use crate::world::{ClusterSetup, World};
+use crate::world::{ClusterSetup, World, wait_or};
 use crate::zookeeper::{ZooKeepers, frozen, own_address};
 use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, Request};
 use bcs_bkcmdb_synchronizer::sandbox::storage::Generation;
@@ -211,12 +211,8 @@ impl Fleet {
     /// Waits for a condition; shows both sides and the instances' logs if it does not come.
     #[track_caller]
     pub fn wait(&self, what: &str, limit: Duration, mut condition: impl FnMut(&Self) -> bool) -> Duration {
-        let started = Instant::now();
-        while !condition(self) {
-            assert!(started.elapsed() < limit, "not within {limit:?}: {what}\n{}", self.report());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        started.elapsed()
+        let too_late = || panic!("not within {limit:?}: {what}\n{}", self.report());
+        wait_or(limit, || condition(self), too_late)
     }
 
     /// Waits until `instances` share the clusters.

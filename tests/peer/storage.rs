@@ -9,9 +9,10 @@ use std::time::Duration;
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const CLUSTER: &str = "BCS-K8S-1";
 
-/// Pages of two documents, and bounds that no test that passes meets.
+/// Pages of two documents, and bounds that no test that passes meets: beyond its patience.
 pub fn settings() -> Settings {
-    Settings { page_size: 2, timeout: 5 * SECOND, watch_idle_timeout: 5 * SECOND, list_concurrency: 2 }
+    let never = 2 * super::PATIENCE;
+    Settings { page_size: 2, timeout: never, watch_idle_timeout: never, list_concurrency: 2 }
 }
 
 pub fn client_with(

@@ -37,14 +37,30 @@ pub const BIZ: i64 = 2;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Issue: both sides are equal again this long after their peers are back.
 pub const CONVERGES: Duration = Duration::from_secs(15);
+/// Between two looks at what is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+/// Time between two looks counts as this at most: in what is more the machine stood still, and with it
+/// whatever is waited for.
+const STALL: Duration = Duration::from_secs(1);
 
-/// Waits until `condition` holds; fails with `what` and what `shown` says after `limit`.
+/// Waits until `condition` holds; fails with `what` once that took longer than `limit`.
 #[track_caller]
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) -> Duration {
-    let started = Instant::now();
+pub fn wait_until(what: &str, limit: Duration, condition: impl FnMut() -> bool) -> Duration {
+    wait_or(limit, condition, || panic!("not within {limit:?}: {what}"))
+}
+
+/// The same, with something else to do at the end.
+#[track_caller]
+pub fn wait_or(limit: Duration, mut condition: impl FnMut() -> bool, too_late: impl Fn()) -> Duration {
+    let (started, mut waited) = (Instant::now(), Duration::ZERO);
+    let mut looked = started;
     while !condition() {
-        assert!(started.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        if waited > limit {
+            too_late();
+        }
+        std::thread::sleep(LOOK);
+        waited += looked.elapsed().min(STALL);
+        looked = Instant::now();
     }
     started.elapsed()
 }
@@ -209,6 +225,8 @@ impl World {
     pub fn start_and_settle(&mut self) {
         self.start();
         self.wait_live();
+        let open = self.clusters.len();
+        self.wait("every watch is subscribed", |world| world.storage.counters().open_watches >= open);
     }
 
     /// Waits until every cluster is live.
@@ -296,14 +314,8 @@ impl World {
         limit: Duration,
         mut condition: impl FnMut(&Self) -> bool,
     ) -> Duration {
-        let started = Instant::now();
-        while !(self.knows_all() && condition(self)) {
-            if started.elapsed() > limit {
-                panic!("not within {limit:?}: {what}\n{}", self.report());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        started.elapsed()
+        let too_late = || panic!("not within {limit:?}: {what}\n{}", self.report());
+        wait_or(limit, || self.knows_all() && condition(self), too_late)
     }
 
     fn knows_all(&self) -> bool {
