@@ -24,7 +24,7 @@ const CALLERS: usize = 4;
 const PODS: usize = 20;
 
 /// How long a write may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pod's status counter, or `None` while it is not recorded.
 type State = Option<u64>;

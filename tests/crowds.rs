@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const IDLE: usize = 1000;
 const DRIPPING: usize = 100;
 /// How long a proper request may take. Nobody waits for the crowd, whose times are 30 s and more.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(25);
 
 /// What a client that drips begins with: half a request, or half a TLS handshake, which is to be 512
 /// bytes long.

@@ -251,6 +251,9 @@ fn a_fault_appears_with_what_to_do_and_goes_when_it_is_over() {
     assert_eq!(browser.count("[data-kind=watch]"), 0);
     world.kill_storage();
     browser.wait("no events", "document.querySelector('[data-kind=watch]')");
+    // Of each cluster the stream ends for itself.
+    let card = "document.querySelector('[data-kind=watch]').innerText";
+    browser.wait("all three", &format!("{card}.includes('3 clusters')"));
     let card = browser.text("[data-kind=watch]");
     for words in
         ["No events from bcs-storage", "3 clusters", CLUSTER, "What to do: See that bcs-storage answers"]

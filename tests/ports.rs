@@ -83,7 +83,7 @@ impl Programs {
 /// A client that has sent `first`.
 fn connect(addr: SocketAddr, first: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.write_all(first).unwrap();
     stream
 }

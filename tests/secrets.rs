@@ -220,9 +220,12 @@ fn no_secret_is_in_anything_the_service_puts_out() {
     assert!(metrics.contains("bkcmdb_sync_pods"), "{metrics}");
     check("metrics", &metrics);
     program.address = status;
-    let nodes = nodes(&zookeepers);
-    assert!(nodes.contains("bkcmdb-synchronizer/lock/"), "{nodes}");
-    check("ZooKeeper", &nodes);
+    let mut all = String::new();
+    wait_until("its lock is there", PATIENCE, || {
+        all = nodes(&zookeepers);
+        all.contains("bkcmdb-synchronizer/lock/")
+    });
+    check("ZooKeeper", &all);
     check("the journal", &files(&journal));
 
     // Commands beside it, and a broken file, which is quoted in parts.

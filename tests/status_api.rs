@@ -85,7 +85,7 @@ impl Answer {
 /// One request with further header lines (each with CRLF).
 fn ask(addr: SocketAddr, line: &str, headers: &str) -> Answer {
     let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let host = if headers.contains("Host:") { String::new() } else { format!("Host: {addr}\r\n") };
     stream
         .write_all(format!("{line} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").as_bytes())

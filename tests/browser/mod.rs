@@ -15,7 +15,7 @@ pub const ENTER: &str = "\u{e007}";
 /// The key that goes to the next control.
 pub const TAB: &str = "\u{e004}";
 /// How long the page may take for anything, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Chromium without what would look for the network beyond this machine.
 const FLAGS: [&str; 9] = [
     "--headless",

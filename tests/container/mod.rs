@@ -10,6 +10,9 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Businesses 2 (sets 11 with module 41, 12 with 42 and 43) and 3 (set 21 with module 51).
 pub fn topology() -> Value {
     let module = |id: i64| json!({"bk_module_id": id, "bk_module_name": format!("module-{id}")});
@@ -51,7 +54,7 @@ impl Caller {
         let client = Client::new(&Options {
             tls: None,
             idle_connections: 16,
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: PATIENCE,
             identity: false,
         });
         let headers =
@@ -77,7 +80,7 @@ impl Caller {
             url: &url,
             headers: &headers,
             body: (method != Method::Get).then_some(body),
-            timeout: Some(Duration::from_secs(30)),
+            timeout: Some(2 * PATIENCE),
             idle_timeout: None,
         };
         let response = self.client.send(&request).map_err(|error| error.to_string())?;

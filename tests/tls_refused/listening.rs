@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Years in which a certificate is valid, and whether it may be used today.
 const VALIDITY: [(i32, i32, bool); 3] = [(2000, 4000, true), (2000, 2001, false), (3000, 4000, false)];
