@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// How long a call lasts for which nothing changes.
-const CALL: Duration = Duration::from_secs(100);
+const CALL: Duration = Duration::from_secs(60);
 
 fn watch(caller: &Caller, query: &str) -> (u16, Value) {
     let (status, body) = caller.raw(Method::Get, &format!("/container/v3/watch/pods?{query}"), b"").unwrap();
@@ -158,7 +158,7 @@ fn a_stop_does_not_wait_for_those_who_wait() {
     let server = Server::start(json!({}));
     let caller = server.caller.clone();
     let waiting =
-        std::thread::spawn(move || caller.raw(Method::Get, "/api/v3/watch/pods?since=0&timeout=100", b""));
+        std::thread::spawn(move || caller.raw(Method::Get, "/api/v3/watch/pods?since=0&timeout=60", b""));
     until_watching(&server);
     let begin = Instant::now();
     drop(server);
@@ -172,7 +172,7 @@ fn a_consumer_that_waits_when_the_server_ends_is_answered() {
     let mut server = Server::start(json!({}));
     server.caller.create(2, &pod("a"));
     let caller = server.caller.clone();
-    let waiting = std::thread::spawn(move || changes(&caller, "since=1&timeout=100"));
+    let waiting = std::thread::spawn(move || changes(&caller, "since=1&timeout=60"));
     until_watching(&server);
     let begin = Instant::now();
     server.server.take().unwrap().stop();

@@ -16,12 +16,12 @@ use bcs_bkcmdb_synchronizer::coordination::layout::{self, ServerInfo};
 use bcs_bkcmdb_synchronizer::coordination::{CallError, Lock, Locks, Role, Servers, Session, election};
 use crossbeam::channel::bounded;
 use partition::Network;
-use sessions::{TIMEOUT, client, info, member, servers};
+use sessions::{SHORT, TIMEOUT, client, info, member, servers, servers_for};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zookeeper::{PORT, START, ZooKeepers, own_address, wait_for};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(90);
 
 fn permitted(session: &Session) -> bool {
     session.client().is_some_and(|client| session.lease(client.session()).is_ok())
@@ -38,10 +38,9 @@ fn members_register_in_order_and_a_clean_stop_removes_them_at_once() {
         election::members(&eye, false).unwrap().into_iter().map(|member| member.instance).collect()
     };
     assert_eq!(instances(), ["127.0.0.1:1001", "127.0.0.1:1002"]);
-    let start = Instant::now();
     second.stop();
-    assert!(start.elapsed() < TIMEOUT);
-    assert_eq!(instances(), ["127.0.0.1:1001"]);
+    // Long before its session would have ended.
+    wait_for("it is removed", TIMEOUT / 2, || instances() == ["127.0.0.1:1001"]);
 }
 
 #[test]
@@ -83,7 +82,8 @@ fn locks_that_cannot_be_taken_are_no_secret() {
 #[test]
 fn a_lock_that_went_with_its_parent_permits_nothing() {
     let zookeepers = ZooKeepers::single();
-    let session = Arc::new(member(&zookeepers, 1001));
+    let calm = servers_for(&zookeepers, Duration::from_secs(12));
+    let session = Arc::new(Session::start(calm, Role::Member(info(1001))).unwrap());
     let eye = client(&session);
     let locks = Locks::start(Arc::clone(&session), info(1001)).unwrap();
     let path = layout::child(layout::LOCKS, "BCS-K8S-00001");
@@ -103,8 +103,10 @@ fn a_lock_that_went_with_its_parent_permits_nothing() {
 
 #[test]
 fn a_frozen_server_holds_no_call_and_no_stop_and_the_lease_ends_in_time() {
+    // The lease ends after two thirds of it, and a busy machine is late by less than the rest.
+    const TIMEOUT: Duration = Duration::from_secs(12);
     let zookeepers = ZooKeepers::single();
-    let session = member(&zookeepers, 1001);
+    let session = Session::start(servers_for(&zookeepers, TIMEOUT), Role::Member(info(1001))).unwrap();
     let eye = client(&session);
     wait_for("permission", SOON, || permitted(&session));
     let gaps = session.lease_gaps();
@@ -129,8 +131,7 @@ fn a_frozen_server_holds_no_call_and_no_stop_and_the_lease_ends_in_time() {
 #[test]
 fn a_short_restart_of_the_server_keeps_the_session() {
     let mut zookeepers = ZooKeepers::single();
-    let patient = Servers { session_timeout: Duration::from_secs(30), ..servers(&zookeepers) };
-    let session = Session::start(patient, Role::Member(info(1001))).unwrap();
+    let session = member(&zookeepers, 1001);
     let eye = client(&session);
     zookeepers.servers[0].kill();
     zookeepers.servers[0].start();
@@ -154,11 +155,7 @@ fn a_name_that_moves_is_resolved_again_and_the_session_goes_on() {
     let [old, new] = [own_address(), own_address()];
     name(&old);
     let network = Network::at((&old, PORT), host);
-    let named = Servers {
-        hosts: vec![format!("keeper.test:{PORT}")],
-        session_timeout: Duration::from_secs(12),
-        ..servers(&zookeepers)
-    };
+    let named = Servers { hosts: vec![format!("keeper.test:{PORT}")], ..servers(&zookeepers) };
     let session = Session::start(named, Role::Member(info(1001))).unwrap();
     let eye = client(&session);
 
@@ -173,7 +170,7 @@ fn a_name_that_moves_is_resolved_again_and_the_session_goes_on() {
 fn a_server_that_lost_its_data_is_a_fresh_one_and_holds_writes_back() {
     let mut zookeepers = ZooKeepers::single();
     // Long enough for a busy machine to see the new session well before it ends.
-    let timeout = Duration::from_secs(12);
+    let timeout = Duration::from_secs(20);
     let patient = Servers { session_timeout: timeout, ..servers(&zookeepers) };
     let session = Session::start(patient, Role::Member(info(1001))).unwrap();
     let before = client(&session).session();
@@ -193,7 +190,7 @@ fn a_server_that_lost_its_data_is_a_fresh_one_and_holds_writes_back() {
 fn a_root_that_somebody_deletes_is_made_again_and_holds_writes_back() {
     let zookeepers = ZooKeepers::single();
     // Long enough for a busy machine to see the new session well before it ends.
-    let timeout = Duration::from_secs(12);
+    let timeout = Duration::from_secs(20);
     let patient = Servers { session_timeout: timeout, ..servers(&zookeepers) };
     let session = Arc::new(Session::start(patient, Role::Member(info(1001))).unwrap());
     let eye = client(&session);
@@ -223,8 +220,7 @@ fn a_root_that_somebody_deletes_is_made_again_and_holds_writes_back() {
 #[test]
 fn one_server_of_three_may_go_and_nothing_happens() {
     let mut zookeepers = ZooKeepers::start(3);
-    let patient = Servers { session_timeout: Duration::from_secs(12), ..servers(&zookeepers) };
-    let session = Session::start(patient, Role::Member(info(1001))).unwrap();
+    let session = member(&zookeepers, 1001);
     let eye = client(&session);
     wait_for("permission", SOON, || permitted(&session));
     let gaps = session.lease_gaps();
@@ -283,7 +279,7 @@ fn an_address_a_living_process_has_is_refused_and_a_dead_ones_is_taken_over() {
     second.stop();
 
     let network = Network::to(&zookeepers.hosts()[0]);
-    let behind = Servers { hosts: vec![network.host()], ..servers(&zookeepers) };
+    let behind = Servers { hosts: vec![network.host()], ..servers_for(&zookeepers, SHORT) };
     let dead = Session::start(behind, Role::Member(info(1002))).unwrap();
     client(&dead);
     network.cut();
@@ -296,16 +292,14 @@ fn an_address_a_living_process_has_is_refused_and_a_dead_ones_is_taken_over() {
 #[test]
 fn a_frozen_leader_costs_the_lease_at_most_and_the_session_goes_on_with_the_others() {
     let zookeepers = ZooKeepers::start(3);
-    let session = member(&zookeepers, 1001);
+    let session = Session::start(servers_for(&zookeepers, SHORT), Role::Member(info(1001))).unwrap();
     client(&session);
     wait_for("permission", SOON, || permitted(&session));
     let leader = zookeepers.leader();
     zookeepers.servers[leader].freeze();
     let frozen = Instant::now();
-    wait_for("the others elect and permit again", START, || {
-        frozen.elapsed() > TIMEOUT && permitted(&session)
-    });
-    assert!(frozen.elapsed() > TIMEOUT);
+    wait_for("the others elect and permit again", START, || frozen.elapsed() > SHORT && permitted(&session));
+    assert!(frozen.elapsed() > SHORT);
     zookeepers.servers[leader].thaw();
     wait_for("all three serve", START, || zookeepers.servers.iter().all(|server| server.mode().is_some()));
     wait_for("permission", SOON, || permitted(&session));

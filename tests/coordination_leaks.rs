@@ -22,7 +22,7 @@ use zookeeper::{ZooKeepers, wait_for};
 const SOON: Duration = Duration::from_secs(90);
 const CYCLES: u64 = 50;
 /// The shortest timeout these servers grant: fifty lost sessions take a minute with it.
-const SHORT: Duration = Duration::from_millis(400);
+const SHORTEST: Duration = Duration::from_millis(400);
 
 /// One test at a time: they count what belongs to the whole process.
 static COUNTED: Mutex<()> = Mutex::new(());
@@ -65,14 +65,14 @@ fn fifty_sessions_that_expired_leave_nothing_behind() {
     let _alone = alone();
     let zookeepers = ZooKeepers::single();
     let network = Network::to(&zookeepers.hosts()[0]);
-    let servers = Servers { hosts: vec![network.host()], session_timeout: SHORT, ..servers(&zookeepers) };
+    let servers = Servers { hosts: vec![network.host()], session_timeout: SHORTEST, ..servers(&zookeepers) };
     let feed = Feed {
         pull: Box::new(|| Ok(Inventory { clusters: Vec::new(), complete: true, problems: Vec::new() })),
-        interval: Box::new(|| SHORT),
+        interval: Box::new(|| SHORTEST),
         confirmation: Confirmation::AtOnce,
     };
     let discovery = Discovery::start(servers.clone()).unwrap();
-    let settings = Settings { servers, info: info(1001), version: "1", reassign_delay: SHORT };
+    let settings = Settings { servers, info: info(1001), version: "1", reassign_delay: SHORTEST };
     let instance = fleet::start(settings, feed).unwrap();
     let whole = || {
         let locked = matches!(instance.acquire("a"), Lock::Held(fence) if fence.permit().is_ok());

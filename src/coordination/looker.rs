@@ -90,7 +90,7 @@ mod tests {
             pauses.next().unwrap_or(LONG)
         })
         .unwrap();
-        let look = || sight.recv_timeout(Duration::from_secs(10)).unwrap();
+        let look = || sight.recv_timeout(Duration::from_secs(60)).unwrap();
         look();
         wake.send(()).unwrap();
         look();

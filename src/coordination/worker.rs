@@ -66,7 +66,7 @@ impl Worker {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(10);
+    const LONG: Duration = Duration::from_secs(60);
 
     /// What is wrong with a thread that does this before it waits for its end.
     fn trouble_of(act: impl FnOnce() + Send + 'static) -> Option<String> {

@@ -308,7 +308,8 @@ mod tests {
         *late.phase.lock() = Phase::Served;
         assert_eq!(peers.admit(4, Arc::clone(&late), 3), Admission::Evicted);
         assert!(older.is_gone() && !newer.is_gone() && !busy.is_gone());
-        *newer.phase.lock() = Phase::Arriving(Instant::now());
+        // It has not been arriving for long, whenever this is looked at.
+        *newer.phase.lock() = Phase::Arriving(Instant::now() + 60 * SLOW_REQUEST);
         assert_eq!(peers.admit(5, peer(), 3), Admission::Full);
         *newer.phase.lock() = Phase::Arriving(Instant::now().checked_sub(SLOW_REQUEST).unwrap());
         let idle = peer();

@@ -201,21 +201,25 @@ mod tests {
     use super::*;
     use crate::http::RequestStats;
     use crate::storage::{Settings, StaticAddresses};
-    use std::net::TcpListener;
+    use socket2::{Domain, Socket, Type};
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::thread;
     use std::time::{Duration, Instant};
 
-    /// A client of two addresses where nobody is, and each may carry one listing.
+    /// A client of two addresses where nobody is, nor will be, and each may carry one listing.
     fn two_dead_addresses() -> (Client, [BaseUrl; 2]) {
-        let sockets = [1, 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addresses = sockets.map(|socket| BaseUrl {
-            origin: format!("http://{}", socket.local_addr().unwrap()),
-            prefix: String::new(),
+        let addresses = [1, 2].map(|_| {
+            // Taken for as long as this process lives, and nobody listens.
+            let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            taken.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            let address = taken.local_addr().unwrap().as_socket().unwrap();
+            std::mem::forget(taken);
+            BaseUrl { origin: format!("http://{address}"), prefix: String::new() }
         });
-        let (page_size, second) = (2, Duration::from_secs(1));
+        let (page_size, minute) = (2, Duration::from_secs(60));
         let settings =
-            Settings { page_size, timeout: 5 * second, watch_idle_timeout: 5 * second, list_concurrency: 1 };
+            Settings { page_size, timeout: minute, watch_idle_timeout: minute, list_concurrency: 1 };
         let known = Arc::new(StaticAddresses::new(addresses.to_vec()));
         (Client::new(known, None, settings, Arc::new(RequestStats::default())), addresses)
     }

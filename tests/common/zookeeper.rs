@@ -22,13 +22,21 @@ pub const START: Duration = Duration::from_secs(60);
 /// Where each server is spoken to.
 pub const PORT: u16 = 2181;
 
-/// Waits until `condition` holds, and fails with `what` after `limit`.
+/// Between two looks at what is waited for.
+const LOOK: Duration = Duration::from_millis(10);
+/// Time between two looks counts as this at most: in what is more the machine stood still, and with it
+/// whatever is waited for.
+const STALL: Duration = Duration::from_secs(1);
+
+/// Waits until `condition` holds, and fails with `what` once that took longer than `limit`.
 #[track_caller]
 pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
+    let (mut waited, mut looked) = (Duration::ZERO, Instant::now());
     while !condition() {
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        assert!(waited <= limit, "not within {limit:?}: {what}");
+        std::thread::sleep(LOOK);
+        waited += looked.elapsed().min(STALL);
+        looked = Instant::now();
     }
 }
 
@@ -81,12 +89,23 @@ impl ZooKeepers {
 
     /// Index of the leader of an ensemble.
     pub fn leader(&self) -> usize {
-        self.servers.iter().position(|server| server.mode().as_deref() == Some("leader")).unwrap()
+        let leads = |server: &Server| server.mode().as_deref() == Some("leader");
+        let mut leader = None;
+        wait_for("a leader", START, || {
+            leader = self.servers.iter().position(leads);
+            leader.is_some()
+        });
+        leader.unwrap()
     }
 
     /// Sessions all servers together know of.
     pub fn sessions(&self) -> usize {
-        let reply = self.servers.iter().find_map(|server| server.ask("dump")).unwrap();
+        let mut reply = None;
+        wait_for("an answer", START, || {
+            reply = self.servers.iter().find_map(|server| server.ask("dump"));
+            reply.is_some()
+        });
+        let reply = reply.unwrap();
         let sessions = reply.lines().take_while(|line| !line.starts_with("ephemeral"));
         sessions.filter(|line| line.trim_start().starts_with("0x")).count()
     }

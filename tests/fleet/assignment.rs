@@ -2,24 +2,33 @@
 
 use crate::author;
 use crate::churn::Churn;
-use crate::processes::{DELAY, Fleet, PATIENCE, SESSION};
-use crate::zookeeper::{ZooKeepers, wait_for};
+use crate::processes::{Fleet, PATIENCE, SESSION};
+use crate::zookeeper::{ZooKeepers, own_address, wait_for};
 use bcs_bkcmdb_synchronizer::coordination::{Lock, ServerInfo};
 use bcs_bkcmdb_synchronizer::fleet::Guest;
+use serde_json::json;
 use std::time::{Duration, Instant};
+
+/// `reassign_delay` here: a restart does not take as long, on the busiest machine.
+const DELAY: Duration = Duration::from_secs(20);
+/// What a busy machine may add.
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn three_instances_share_thirty_clusters_survive_their_master_and_restart_one_by_one() {
     let zookeepers = ZooKeepers::single();
-    let mut fleet = Fleet::new(zookeepers, 30).start(3);
-    fleet.wait_shared(&[0, 1, 2], Duration::from_secs(10));
+    let mut fleet = Fleet::new(zookeepers, 30);
+    for _ in 0..3 {
+        fleet.add(&own_address(), &[], &json!({"reassign_delay": DELAY.as_secs()}));
+    }
+    fleet.wait_shared(&[0, 1, 2], SOON);
     fleet.wait_equal(PATIENCE);
 
     let churn = Churn::start(&fleet.world.storage, fleet.clusters());
-    let master = fleet.master().unwrap();
+    let master = fleet.master();
     fleet.instances[master].kill();
     let died = Instant::now();
-    let limit = || (SESSION + DELAY + Duration::from_secs(10)).saturating_sub(died.elapsed());
+    let limit = || (SESSION + DELAY + SOON).saturating_sub(died.elapsed());
     let survivors: Vec<usize> = (0..3).filter(|index| *index != master).collect();
     fleet.wait_shared(&survivors, limit());
     drop(churn);
@@ -34,13 +43,15 @@ fn three_instances_share_thirty_clusters_survive_their_master_and_restart_one_by
         assert!(fleet.instances[index].terminate().success());
         fleet.instances[index].start();
         fleet.wait("it is back", PATIENCE, |fleet| {
-            assert_eq!(fleet.assignment(other), before, "a cluster moved");
+            // One that is slow to answer shows nothing.
+            let now = fleet.assignment(other);
+            assert!(now.is_empty() || now == before, "a cluster moved: {now:?}, {before:?} before");
             fleet.is_shared_by(&[0, 1, 2])
         });
     }
     drop(churn);
     fleet.wait_equal(PATIENCE);
-    assert_eq!(fleet.assignment(0), before);
+    fleet.wait("no cluster has moved", PATIENCE, |fleet| fleet.assignment(0) == before);
 }
 
 #[test]

@@ -16,16 +16,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const TIMEOUT: Duration = Duration::from_secs(2);
-const DELAY: Duration = Duration::from_secs(2);
-const SOON: Duration = Duration::from_secs(30);
+/// Session timeout and `reassign_delay`: no busy machine stands still for so long.
+const CALM: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(20));
+/// Those of instances whose sessions are to end.
+const HASTY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
+const SOON: Duration = Duration::from_secs(60);
 
 fn servers(zookeepers: &ZooKeepers) -> Servers {
     Servers {
         hosts: zookeepers.hosts(),
         user: String::new(),
         password: Secret::default(),
-        session_timeout: TIMEOUT,
+        session_timeout: CALM.0,
     }
 }
 
@@ -73,6 +75,15 @@ struct Instance {
 
 impl Instance {
     fn start(hosts: Vec<String>, port: u16, clusters: &Clusters) -> Self {
+        Self::start_with(CALM, hosts, port, clusters)
+    }
+
+    fn start_with(
+        (session_timeout, reassign_delay): (Duration, Duration),
+        hosts: Vec<String>,
+        port: u16,
+        clusters: &Clusters,
+    ) -> Self {
         let info = ServerInfo {
             ip: "127.0.0.1".to_owned(),
             port,
@@ -81,9 +92,8 @@ impl Instance {
             pid: 1,
             ..ServerInfo::default()
         };
-        let servers =
-            Servers { hosts, user: String::new(), password: Secret::default(), session_timeout: TIMEOUT };
-        let settings = Settings { servers, info, version: "1", reassign_delay: DELAY };
+        let servers = Servers { hosts, user: String::new(), password: Secret::default(), session_timeout };
+        let settings = Settings { servers, info, version: "1", reassign_delay };
         let coordination = fleet::start(settings, clusters.feed()).unwrap();
         Self { name: format!("127.0.0.1:{port}"), coordination, assigned: Mutex::default() }
     }
@@ -208,7 +218,7 @@ fn whoever_is_cut_off_loses_permission_before_another_gets_it() {
     let zookeepers = ZooKeepers::single();
     let clusters = Clusters::new(1);
     let network = Network::to(&zookeepers.hosts()[0]);
-    let near = Instance::start(vec![network.host()], 1001, &clusters);
+    let near = Instance::start_with(HASTY, vec![network.host()], 1001, &clusters);
     let mine = near.lock("a");
     let before = number(&*mine);
     let epoch = mine.epoch();
@@ -288,8 +298,8 @@ fn a_moved_cluster_names_its_old_business_until_that_is_clean_and_a_left_one_is_
 fn a_zookeeper_that_forgot_everything_is_filled_again_and_fences_still_grow() {
     let mut zookeepers = ZooKeepers::single();
     let clusters = Clusters::new(4);
-    let one = Instance::start(zookeepers.hosts(), 1001, &clusters);
-    let two = Instance::start(zookeepers.hosts(), 1002, &clusters);
+    let one = Instance::start_with(HASTY, zookeepers.hosts(), 1001, &clusters);
+    let two = Instance::start_with(HASTY, zookeepers.hosts(), 1002, &clusters);
     let owners = settled(&[&one, &two], 4);
     let (id, owner) = owners.first_key_value().unwrap();
     let holder = if *owner == one.name { &one } else { &two };

@@ -11,7 +11,7 @@ fn a_frozen_master_does_not_write_once_after_it_was_replaced() {
     fleet.wait_shared(&[0, 1], PATIENCE);
     fleet.wait_equal(PATIENCE);
     let churn = Churn::start(&fleet.world.storage, fleet.clusters());
-    let frozen = fleet.master().unwrap();
+    let frozen = fleet.master();
     let other = 1 - frozen;
     fleet.wait("it is busy", PATIENCE, |fleet| fleet.writes_of(frozen) > 50);
 

@@ -111,8 +111,12 @@ impl Fleet {
     /// A number of its metrics; 0 if it has none of that name.
     pub fn metric(&self, instance: usize, name: &str) -> f64 {
         let address = self.instances[instance].name.strip_suffix(&format!(":{PORT}")).unwrap();
-        let text = self.fetch(&format!("http://{address}:{}/metrics", PORT + 1)).unwrap_or_default();
-        let text = String::from_utf8(text).unwrap();
+        let mut text = None;
+        self.wait("its metrics", PATIENCE, |fleet| {
+            text = fleet.fetch(&format!("http://{address}:{}/metrics", PORT + 1));
+            text.is_some()
+        });
+        let text = String::from_utf8(text.unwrap()).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
         value.unwrap_or_default()
     }
@@ -175,9 +179,16 @@ impl Fleet {
         workers.iter().map(of).collect()
     }
 
-    /// The index of the master among those that run.
-    pub fn master(&self) -> Option<usize> {
-        (0..self.instances.len()).find(|index| self.status(*index, "/role").as_deref() == Some("master"))
+    /// The index of the master among those that run, once there is one.
+    #[track_caller]
+    pub fn master(&self) -> usize {
+        let leads = |fleet: &Self, index: &usize| fleet.status(*index, "/role").as_deref() == Some("master");
+        let mut master = None;
+        self.wait("a master", PATIENCE, |fleet| {
+            master = (0..fleet.instances.len()).find(|index| leads(fleet, index));
+            master.is_some()
+        });
+        master.unwrap()
     }
 
     /// Whether every cluster is with exactly one of `instances`, in the assignment and at work, and

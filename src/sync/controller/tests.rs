@@ -61,7 +61,7 @@ fn a_controller_that_ended_on_its_own_shows_in_the_health() {
             .unwrap();
     assert!(handle.controller().health().ok);
     drop(tell);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while handle.controller().health().ok && Instant::now() < deadline {
         std::thread::yield_now();
     }
@@ -100,8 +100,8 @@ impl Fence for Hanging {
     }
 }
 
-/// How long a thread may be silent here.
-const HANG: Duration = Duration::from_millis(300);
+/// How long a thread may be silent here: longer than a busy machine leaves it without a processor.
+const HANG: Duration = Duration::from_secs(3);
 
 pub(in crate::sync) fn cluster() -> Cluster {
     Cluster {
@@ -155,9 +155,9 @@ fn a_peer_that_never_answers_is_no_reason_to_restart() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (_tell, handle) = with_cluster(&address.to_string(), Arc::new(NoFence));
-    // Somebody asks, and waits for ten times as long as a silent thread may be.
+    // Somebody asks, and waits for three times as long as a silent thread may be.
     let _asked = listener.accept().unwrap();
-    let until = Instant::now() + HANG * 10;
+    let until = Instant::now() + HANG * 3;
     while Instant::now() < until {
         assert_eq!(handle.controller().health().problems, Vec::<String>::new());
         std::thread::sleep(Duration::from_millis(20));
