@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::coordination::Pull;
     use crate::model::ClusterKind;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     fn cluster(id: &str, bk_biz_id: i64) -> Cluster {
         Cluster {
@@ -192,6 +192,11 @@ mod tests {
     fn a_thread_that_is_gone_is_named() {
         let alone = start(Box::new(|| panic!("for this test")));
         assert!(alone.assigned().recv_timeout(Duration::from_secs(60)).is_err());
+        // What it had is gone a moment before the thread is.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while alone.status().thread_troubles.is_empty() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         assert_eq!(alone.status().thread_troubles, ["thread \"inventory\" has ended"]);
     }
 
