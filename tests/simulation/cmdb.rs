@@ -9,15 +9,24 @@ use std::collections::BTreeMap;
 pub const OUR_BIZ: i64 = 2;
 pub const OLD_BIZ: i64 = 3;
 
+/// Records in a page of a listing.
+pub const PAGE: usize = 3;
+
 /// A record and whose it is.
 #[derive(Clone, Debug)]
 pub struct Held {
+    /// Those that are made later have higher ones.
+    id: u64,
     pub record: PodRecord,
     pub biz: i64,
     pub ours: bool,
 }
 
 impl Held {
+    pub fn new(record: PodRecord, biz: i64, ours: bool) -> Self {
+        Self { id: 0, record, biz, ours }
+    }
+
     /// Whether the synchronizer's listing shows it.
     pub fn is_listed(&self) -> bool {
         self.ours && self.biz == OUR_BIZ
@@ -60,6 +69,8 @@ pub struct Cmdb {
     late: Vec<(Moment, Write)>,
     /// Writes that changed something.
     pub writes: u64,
+    /// The highest id of a record so far.
+    last_id: u64,
 }
 
 impl Cmdb {
@@ -71,7 +82,13 @@ impl Cmdb {
             busy: None,
             late: Vec::new(),
             writes: 0,
+            last_id: 0,
         }
+    }
+
+    pub fn insert(&mut self, held: Held) {
+        self.last_id += 1;
+        self.records.insert(held.record.uuid.clone(), Held { id: self.last_id, ..held });
     }
 
     /// Carries a write out.
@@ -118,8 +135,7 @@ impl Cmdb {
             return Err(Failure::Duplicate("duplicate".into()));
         }
         self.writes += 1;
-        let held = Held { record: record.clone(), biz: OUR_BIZ, ours: true };
-        self.records.insert(record.uuid.clone(), held);
+        self.insert(Held::new(record.clone(), OUR_BIZ, true));
         Ok(())
     }
 
@@ -187,6 +203,16 @@ impl Cmdb {
     /// What a listing of the cluster in its business shows.
     pub fn listed(&self) -> impl Iterator<Item = &PodRecord> {
         self.records.values().filter(|held| held.is_listed()).map(|held| &held.record)
+    }
+
+    /// One page of that listing, after an id and in their order, as it is now; and the id the next one
+    /// is after.
+    pub fn page(&self, after: u64) -> (Vec<PodRecord>, u64) {
+        let mut later: Vec<&Held> =
+            self.records.values().filter(|held| held.is_listed() && held.id > after).collect();
+        later.sort_unstable_by_key(|held| held.id);
+        later.truncate(PAGE);
+        (later.iter().map(|held| held.record.clone()).collect(), later.last().map_or(after, |held| held.id))
     }
 
     /// The record of a uuid as the listing shows it.

@@ -78,10 +78,18 @@ impl Shard {
     }
 }
 
+/// What a listing of the CMDB has yet to tell.
+pub enum Pages {
+    /// All of it is as it was at the beginning.
+    AtOnce(Vec<Vec<PodRecord>>),
+    /// Each page is as it was when it was read: one that is not looked at yet, and the id the next is after.
+    OneByOne { page: Vec<PodRecord>, after: u64 },
+}
+
 /// Where a full sync stands; it holds the gate all the time.
 pub enum Stage {
     Flush,
-    Cmdb(Vec<Vec<PodRecord>>),
+    Cmdb(Pages),
     /// Names to list, and a page that is not compared yet, after how many of them it was read.
     Storage {
         names: Vec<String>,

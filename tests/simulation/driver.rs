@@ -93,6 +93,7 @@ impl Run {
         Theme::of(case.seed).set(&mut kind, &mut settings, &mut storage, &mut cmdb);
         // It costs no chance, and leaves the kept cases what they are.
         storage.odd_keys = matches!(case.seed % 10, 1 | 4 | 8) && !kind.interrupted;
+        kind.paged = matches!(case.seed % 23, 0 | 1 | 3 | 5 | 7 | 8 | 13 | 14 | 17 | 19..);
         let modules = Placement { modules: cmdb.modules.clone(), text_limit: rng.bool() };
         kind::furnish(&mut storage, &mut cmdb, rng);
         let core = Core::new(Moment::ZERO, case.seed, settings, modules);

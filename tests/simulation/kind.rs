@@ -28,6 +28,8 @@ pub struct Kind {
     pub patchy: bool,
     /// Documents in a page of a listing.
     pub page: usize,
+    /// Each page of the CMDB's listing is as of when it is read.
+    pub paged: bool,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             aimed: rng.u8(..3) == 0,
             patchy: rng.u8(..8) == 0,
             page: 1 + rng.usize(..3),
+            paged: false,
         }
     }
 }
@@ -108,13 +111,13 @@ pub fn furnish(storage: &mut Storage, cmdb: &mut Cmdb, rng: &mut Rng) {
             record.set_text(Field::HostInnerIp, "10.0.0.3");
         }
         match rng.u8(..6) {
-            0 => held.push(Held { record, biz: OUR_BIZ, ours: true }),
-            1 => held.push(Held { record, biz: OLD_BIZ, ours: true }),
-            2 => held.push(Held { record, biz: OUR_BIZ, ours: false }),
+            0 => held.push(Held::new(record, OUR_BIZ, true)),
+            1 => held.push(Held::new(record, OLD_BIZ, true)),
+            2 => held.push(Held::new(record, OUR_BIZ, false)),
             3 => {
                 record.uuid = dead_uuid(&record.name);
                 let biz = if rng.bool() { OUR_BIZ } else { OLD_BIZ };
-                held.push(Held { record, biz, ours: true });
+                held.push(Held::new(record, biz, true));
             }
             _ => {}
         }
@@ -122,6 +125,6 @@ pub fn furnish(storage: &mut Storage, cmdb: &mut Cmdb, rng: &mut Rng) {
     // Where the document of a pod is that is known by its record only, nobody can tell.
     held.retain(|held| storage.key_of(&held.record.name).is_none());
     for held in held {
-        cmdb.records.insert(held.record.uuid.clone(), held);
+        cmdb.insert(held);
     }
 }

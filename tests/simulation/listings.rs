@@ -1,10 +1,12 @@
 //! A full sync, one step at a time, with listings that may fail, miss and repeat.
 
 use super::checks::Violation;
-use super::core::Stage;
+use super::cmdb::{Cmdb, PAGE};
+use super::core::{Pages, Stage};
 use super::driver::Run;
 use super::mutations::Misuse;
 use super::storage::Storage;
+use bcs_bkcmdb_synchronizer::model::PodRecord;
 use bcs_bkcmdb_synchronizer::plan::{Cause, Outcome};
 
 impl Run {
@@ -32,11 +34,10 @@ impl Run {
                 // A flush has a deadline: sometimes the senders are still at work.
                 if self.core.is_idle() || self.chance.rng.u8(..self.kind.theme.impatience()) == 0 {
                     self.core.ledger.begin_full_sync();
-                    let records: Vec<_> = self.cmdb.listed().cloned().collect();
-                    self.core.set_stage(Stage::Cmdb(records.chunks(3).map(<[_]>::to_vec).collect()));
+                    self.core.set_stage(Stage::Cmdb(self.list_cmdb()));
                 }
             }
-            Stage::Cmdb(pages) => match pages.pop() {
+            Stage::Cmdb(pages) => match next_page(pages, &self.cmdb) {
                 Some(page) => page.iter().for_each(|record| self.core.ledger.stored(record)),
                 None => self.list_storage(),
             },
@@ -65,6 +66,15 @@ impl Run {
         Ok(())
     }
 
+    fn list_cmdb(&self) -> Pages {
+        if self.kind.paged {
+            let (page, after) = self.cmdb.page(0);
+            return Pages::OneByOne { page, after };
+        }
+        let records: Vec<_> = self.cmdb.listed().cloned().collect();
+        Pages::AtOnce(records.chunks(PAGE).map(<[_]>::to_vec).collect())
+    }
+
     /// The listing of the storage begins; it may be empty by mistake.
     fn list_storage(&mut self) {
         self.core.ledger.end_stored();
@@ -89,6 +99,19 @@ impl Run {
         {
             page.extend(found);
             *read += 1;
+        }
+    }
+}
+
+/// The page that is looked at now, if one is left; the one after it is read at the same time.
+fn next_page(pages: &mut Pages, cmdb: &Cmdb) -> Option<Vec<PodRecord>> {
+    match pages {
+        Pages::AtOnce(pages) => pages.pop(),
+        Pages::OneByOne { page, .. } if page.is_empty() => None,
+        Pages::OneByOne { page, after } => {
+            let (next, last) = cmdb.page(*after);
+            *after = last;
+            Some(std::mem::replace(page, next))
         }
     }
 }
