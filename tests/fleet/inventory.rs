@@ -69,7 +69,7 @@ fn a_changed_business_is_cleaned_and_a_cluster_that_left_stops_and_is_shown() {
 fn bcs_storage_is_found_by_those_who_may_where_it_is_registered_beside_a_dead_one_and_where_it_moves_to() {
     let mut fleet = Fleet::new(ZooKeepers::single(), 2);
     let author = Author::signed_in(&fleet.zookeepers, "bcs", "s3cret-zk");
-    let dead = listen().local_addr().unwrap();
+    let dead = SocketAddr::new(own_address().parse().unwrap(), 1);
     register(&author, "0000000001", dead);
     register(&author, "0000000002", fleet.world.storage_addr());
     let keys = json!({"storage_addrs": [], "zk_user": "bcs", "zk_password": "s3cret-zk"});
