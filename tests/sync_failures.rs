@@ -366,8 +366,8 @@ fn events_that_do_not_fit_turn_into_a_full_sync() {
     world.wait("all events came", |world| world.status(CLUSTER).watch.events.add == 60);
     drop(answer);
     world.wait_equal(PATIENCE);
-    let status = world.status(CLUSTER);
-    assert!(status.full_sync.count > full_syncs && status.senders.retries == 0, "{status:?}");
+    world.wait("a full sync", |world| world.status(CLUSTER).full_sync.count > full_syncs);
+    assert_eq!(world.status(CLUSTER).senders.retries, 0);
 }
 
 #[test]
