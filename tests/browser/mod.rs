@@ -64,7 +64,9 @@ impl Browser {
         arguments.push(format!("--lang={language}"));
         let options = json!({"args": arguments, "prefs": {"intl.accept_languages": language}});
         let capabilities = json!({"browserName": "chrome", "goog:chromeOptions": options,
-            "goog:loggingPrefs": {"browser": "ALL"}, "unhandledPromptBehavior": "dismiss"});
+            "goog:loggingPrefs": {"browser": "ALL"}, "unhandledPromptBehavior": "dismiss",
+            // Milliseconds, for a busy machine.
+            "timeouts": {"script": 180_000}});
         let answer = browser.post("", json!({"capabilities": {"alwaysMatch": capabilities}}));
         browser.session = format!("{}/{}", browser.session, answer["sessionId"].as_str().unwrap());
         browser
