@@ -6,11 +6,12 @@ use crate::world::cmdb::Fault;
 use crate::zookeeper::{ZooKeepers, own_address};
 use std::process::{Command, Stdio};
 
-/// A command with the fleet's configuration.
+/// A command with the fleet's configuration, and a session that a busy machine does not interrupt.
 fn command(fleet: &Fleet, arguments: &[&str]) -> Command {
     let config = fleet.world.config_file();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bcs-bkcmdb-synchronizer"));
-    command.args(["--config", config.to_str().unwrap(), "--address", &own_address()]).args(arguments);
+    command.args(["--config", config.to_str().unwrap(), "--address", &own_address()]);
+    command.args(["--zk_session_timeout", "12"]).args(arguments);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
