@@ -15,8 +15,8 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What a look at the state may take on a machine that stalls. That a lease ends in time is tested beside it.
-const SLACK: Duration = Duration::from_secs(20);
+/// What a look at the state may take on a busy machine.
+const SLACK: Duration = Duration::from_secs(2);
 
 #[test]
 fn an_instance_cut_off_from_zookeeper_alone_stops_and_comes_back() {
